@@ -1,0 +1,110 @@
+// The seam for the input: a partitioned, offset-addressed log. Kafka in production, a simulated one
+// in tests/simulation.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "state/model/gate.h"
+#include "state/model/partition.h"
+#include "state/model/result.h"
+#include "state/model/time.h"
+
+namespace sluice::ingest {
+
+struct Header {
+    std::string_view name;
+    std::string_view value;
+};
+
+// One record as the log has it. Views are valid only during the call that hands it out.
+struct Record {
+    model::Offset offset = 0;
+    model::EventTime timestamp = -1;  // Kafka's, ms; -1: none
+    bool append_time = false;         // the timestamp is the broker's (LogAppendTime)
+    bool has_key = false;
+    bool has_value = false;
+    std::string_view key;
+    std::string_view value;  // null value: has_value is false
+    std::span<const Header> headers;
+};
+
+// Where a partition begins and ends at the broker now.
+struct LogRange {
+    model::Offset begin = 0;
+    model::Offset end =
+        0;  // last stable offset: next offset that a read_committed consumer cannot read yet
+};
+
+// Reads the partitions that one worker owns. Thread: that worker's. Never reads below an assigned
+// next offset.
+class LogReader {
+ public:
+    virtual ~LogReader() = default;
+
+    // Starts (or, for one already assigned, restarts) reading `partition` at `next_offset`.
+    virtual void assign(std::uint32_t partition, model::Offset next_offset) = 0;
+
+    // Takes records of `partition` off the queue, oldest first, and hands them to `take` until it
+    // returns false, nothing is queued, or `limit` records were taken. Returns how many were taken.
+    // Does not block. A record for which `take` returned false has been taken.
+    using Take = std::function<bool(const Record&)>;
+    virtual model::Result<std::size_t> read(std::uint32_t partition, std::size_t limit,
+                                            const Take& take) = 0;
+
+    // The partition's end as far as this reader knows: the broker said "no more" at this next
+    // offset and nothing is queued. nullopt: not at the end, or not known.
+    virtual std::optional<model::Offset> at_end(std::uint32_t partition) const = 0;
+
+    // Stops and resumes fetching (back-pressure) without losing what is queued.
+    virtual void set_paused(std::uint32_t partition, bool paused) = 0;
+
+    // Blocks until records may be there, wake() was called, or the time is over.
+    virtual void wait(std::int64_t timeout_ms) = 0;
+    virtual void wake() = 0;  // Thread: any.
+
+    // Errors since the last call, worst first; empty when all is well. `unavailable`: the client
+    // goes on trying by itself; `invalid`: offsets are gone (text names partition and range):
+    // nothing more comes from that partition.
+    virtual std::vector<std::pair<std::uint32_t, model::Error>> take_errors() = 0;
+};
+
+// The log as a whole: metadata, ranges, readers.
+// Thread: any, but for readers. Blocking calls say so.
+class Log {
+ public:
+    virtual ~Log() = default;
+
+    // Blocks, at most `timeout_ms`. All partitions of all configured topics.
+    virtual model::Result<std::vector<model::Partition>> partitions(std::int64_t timeout_ms) = 0;
+    // Blocks. Begin and end of each partition.
+    virtual model::Result<std::vector<LogRange>> ranges(
+        const std::vector<model::Partition>& partitions, std::int64_t timeout_ms) = 0;
+    // Blocks. The first offset whose timestamp is at or above `time`, or the end.
+    virtual model::Result<std::vector<model::Offset>> offsets_at(
+        const std::vector<model::Partition>& partitions, model::EventTime time,
+        std::int64_t timeout_ms) = 0;
+    // Blocks. Hash of the record at exactly `offset`, for the probe: XXH3-64 over key, value and
+    // timestamp; nullopt: no record there.
+    virtual model::Result<std::optional<std::uint64_t>> probe(const model::Partition& partition,
+                                                              model::Offset offset,
+                                                              std::int64_t timeout_ms) = 0;
+
+    // A reader for one worker. The token is the gate: only a finished restore has one. `partitions`
+    // maps the numbers used with the reader to partitions and outlives it.
+    virtual std::unique_ptr<LogReader> open_reader(
+        const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) = 0;
+};
+
+// The probe of one record.
+std::uint64_t probe_hash(const Record& record);
+
+}  // namespace sluice::ingest

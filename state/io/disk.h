@@ -1,0 +1,97 @@
+// The seam for the disk. In production the io_uring engine or the thread pool beside it, in
+// tests/simulation a disk that drops what was not synced, tears writes, fills up and fails.
+//
+// The rules of durability (one place, so that nobody has to remember them):
+//   - a file's bytes are durable after a successful sync(); a failed sync() or append() kills that
+//   file for ever: every later
+//     call on it fails, it is never synced again, and its name is not used again;
+//   - a name is durable after sync_directory() of the directory that holds it;
+//   - a write counts only when it was completed in full (a full disk shows as a short write).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "state/model/result.h"
+
+namespace sluice::state {
+
+// A file being written, from its beginning to its end. Thread: one at a time.
+class WritableFile {
+ public:
+    virtual ~WritableFile() = default;  // closes; never makes anything durable
+    // Copies `bytes`; may return before they are written. Errors (also of earlier appends):
+    // exhausted (no space), unavailable (I/O).
+    virtual model::Status append(std::string_view bytes) = 0;
+    // Blocks until all appended bytes are durable.
+    virtual model::Status sync() = 0;
+    // Blocks until all appended bytes are with the kernel (not durable). Readers see them then.
+    virtual model::Status flush() = 0;
+    virtual std::uint64_t size() const = 0;  // bytes appended
+};
+
+// Thread: any.
+class ReadableFile {
+ public:
+    virtual ~ReadableFile() = default;
+    // Reads up to `bytes` at `offset` into `to`; fewer only at the end of the file. Blocks.
+    virtual model::Result<std::size_t> read(std::uint64_t offset, std::size_t bytes,
+                                            char* to) const = 0;
+    virtual std::uint64_t size() const = 0;
+};
+
+struct FileInfo {
+    std::uint64_t size = 0;
+    bool directory = false;
+    std::uint64_t inode = 0;
+    std::uint32_t links = 1;
+};
+
+struct DiskSpace {
+    std::uint64_t free_bytes = 0;  // for us (not root's reserve)
+    std::uint64_t total_bytes = 0;
+};
+
+struct DiskStatistics {
+    std::uint64_t submitted = 0, completed = 0, errors = 0, in_flight = 0, written_bytes = 0,
+                  read_bytes = 0, syncs = 0;
+};
+
+// Paths are as the process sees them. Thread: any; calls block.
+class Disk {
+ public:
+    virtual ~Disk() = default;
+
+    virtual model::Result<std::unique_ptr<WritableFile>> create(
+        const std::string& path) = 0;  // fails if it exists
+    virtual model::Result<std::unique_ptr<WritableFile>> append_to(
+        const std::string& path) = 0;  // goes on at its end
+    virtual model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) = 0;
+    virtual model::Status make_directory(const std::string& path) = 0;  // exists already: success
+    virtual model::Status rename(const std::string& from, const std::string& to) = 0;
+    virtual model::Status link(const std::string& from, const std::string& to) = 0;  // hard link
+    virtual model::Status remove(
+        const std::string& path) = 0;  // a file or an empty directory; already gone: success
+    virtual model::Status truncate(const std::string& path,
+                                   std::uint64_t size) = 0;  // durable when it returns
+    virtual model::Status sync_directory(const std::string& path) = 0;
+    virtual model::Result<std::vector<std::string>> list(
+        const std::string& path) = 0;  // names, sorted, without . and ..
+    virtual model::Result<FileInfo> info(const std::string& path) = 0;  // not there: invalid
+    virtual model::Result<DiskSpace> space(const std::string& path) = 0;
+    virtual DiskStatistics statistics() const = 0;
+    virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"
+};
+
+// Helpers over any disk.
+model::Result<std::string> read_file(Disk& disk, const std::string& path,
+                                     std::uint64_t limit_bytes);
+model::Status remove_tree(Disk& disk, const std::string& path);
+// Temporary name beside it, write, sync, rename, sync of the directory.
+model::Status write_file_durably(Disk& disk, const std::string& path, std::string_view bytes);
+
+}  // namespace sluice::state

@@ -1,0 +1,81 @@
+// Bytes that live as long as the batch they belong to.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace sluice::model {
+
+// Bump allocator. Addresses stay valid until clear(). Thread: its owner's.
+class Arena {
+ public:
+    explicit Arena(std::size_t block_bytes = 64 * 1024) : block_bytes_(block_bytes) {}
+
+    char* allocate(std::size_t bytes) {
+        used_ += bytes;
+        if (bytes > block_bytes_) {  // a block of its own; the current one goes on
+            large_.push_back({std::make_unique_for_overwrite<char[]>(bytes), bytes});
+            return large_.back().bytes.get();
+        }
+        if (bytes > left_) {
+            next_block();
+        }
+        char* at = next_;
+        next_ += bytes;
+        left_ -= bytes;
+        return at;
+    }
+    std::string_view copy(std::string_view text) {
+        char* at = allocate(text.size());
+        if (!text.empty()) {
+            std::memcpy(at, text.data(), text.size());
+        }
+        return {at, text.size()};
+    }
+    // Forgets everything; keeps the blocks of ordinary size for reuse.
+    void clear() {
+        current_ = 0;
+        used_ = 0;
+        large_.clear();
+        next_ = blocks_.empty() ? nullptr : blocks_[0].get();
+        left_ = blocks_.empty() ? 0 : block_bytes_;
+    }
+    std::size_t used_bytes() const { return used_; }
+    std::size_t reserved_bytes() const { return blocks_.size() * block_bytes_ + large_bytes(); }
+
+ private:
+    struct Large {
+        std::unique_ptr<char[]> bytes;
+        std::size_t size;
+    };
+    void next_block() {
+        if (!blocks_.empty() && current_ + 1 < blocks_.size()) {
+            ++current_;
+        } else {
+            blocks_.push_back(std::make_unique_for_overwrite<char[]>(block_bytes_));
+            current_ = blocks_.size() - 1;
+        }
+        next_ = blocks_[current_].get();
+        left_ = block_bytes_;
+    }
+    std::size_t large_bytes() const {
+        std::size_t sum = 0;
+        for (const auto& l : large_) {
+            sum += l.size;
+        }
+        return sum;
+    }
+
+    std::size_t block_bytes_;
+    std::vector<std::unique_ptr<char[]>> blocks_;
+    std::vector<Large> large_;
+    std::size_t current_ = 0;
+    std::size_t used_ = 0;
+    std::size_t left_ = 0;
+    char* next_ = nullptr;
+};
+
+}  // namespace sluice::model
