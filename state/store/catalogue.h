@@ -76,23 +76,23 @@ class Catalogue {
     // Removes leftovers: directories without manifest, temporary files. Returns what it removed.
     model::Result<std::vector<std::string>> sweep();
 
-    // All snapshots with a manifest, newest first (by barrier number, then id; damaged ones by id).
+    // All snapshots with a manifest, newest first, by id.
     model::Result<std::vector<CatalogueEntry>> list();
     // Greater than every id that ever had a directory here, as far as can be seen.
     model::Result<CheckpointId> next_id();
 
-    // Names, sizes and SST footers of all files; with `every_byte` their checksums too. Errors:
-    // corrupt.
-    model::Status validate(const CatalogueEntry& entry, bool every_byte);
+    // Names, sizes and SST footers of all files. Errors: corrupt.
+    model::Status validate(const CatalogueEntry& entry);
+    // One file, byte by byte. Errors: corrupt.
+    model::Status validate_bytes(const CatalogueEntry& entry, const FileMeta& file);
 
     // From now on a snapshot is not counted as one worth keeping; durable with `mark`.
     model::Status set_damaged(CheckpointId id, const std::string& reason, bool mark);
 
     // Removes what retention does not keep: valid ones beyond `keep`, then oldest first while they
-    // exceed max_bytes, never the newest two valid ones, never `pinned`; damaged ones
-    // that are older than all kept. Returns the kept, newest first.
-    model::Result<std::vector<CatalogueEntry>> retain(
-        const Retention& retention, std::optional<CheckpointId> pinned = std::nullopt);
+    // exceed max_bytes, never the newest two valid ones; damaged ones that are older than all kept.
+    // Returns the kept, newest first.
+    model::Result<std::vector<CatalogueEntry>> retain(const Retention& retention);
     // Manifest first, durably, then the files: a crash leaves a leftover, never a half snapshot.
     model::Status remove(CheckpointId id);
 

@@ -32,6 +32,7 @@ class Inputs {
  private:
     Disk& disk_;
     const std::string directory_;
+    std::set<std::string> kept_;  // durable, as this process knows
 };
 
 }  // namespace sluice::state

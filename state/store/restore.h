@@ -53,13 +53,13 @@ class Restore {
  public:
     enum class Phase : std::uint8_t { locate, verify, restore, warm, done, failed };
 
-    // `disk` (in options.store), `catalogue` and `inputs` must outlive it.
+    // The disk and the environment in options.store, `catalogue` and `inputs` must outlive it.
     Restore(RestoreOptions options, Catalogue& catalogue, Inputs& inputs);
     ~Restore();
 
     // Goes on by one piece of work. Errors are final (except `unavailable` from source_has: the
     // call may be repeated): corrupt = state was here and cannot be used (exit 65); invalid = the
-    // inputs differ from the recorded ones (78), see inputs_differ(); else the disk.
+    // inputs differ from the recorded ones (78), see recorded_inputs(); else the disk.
     model::Result<Phase> step();
 
     Phase phase() const { return phase_; }
@@ -80,13 +80,17 @@ class Restore {
     Restored finish();
 
  private:
+    enum class Check : std::uint8_t { cheap, bytes, outside };
+
     model::Status locate();
     model::Status verify();
+    model::Status ask(const CheckpointMeta& meta);
     model::Status restore();
     model::Status warm();
+    model::Status begin_directory();
+    void next_candidate();
     void reject(const std::string& reason);
-    model::Status link_files();
-    model::Error none_left() const;
+    model::Status nothing_left();
 
     const RestoreOptions options_;
     Disk& disk_;
@@ -100,6 +104,9 @@ class Restore {
     std::string from_;
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::string directory_;
+    Check check_ = Check::cheap;
+    bool asking_ = false;        // the last answer from outside was `unavailable`
+    std::size_t next_file_ = 0;  // of the candidate
     std::uint64_t attempt_ = 0;
     std::unique_ptr<Store> store_;
     std::optional<CheckpointMeta> meta_;

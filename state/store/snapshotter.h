@@ -8,13 +8,12 @@
 //   commit  MANIFEST.json: temporary name, fsync, rename, fsync of the directory. The rename made
 //   durable is
 //           the one commit point: before it there is a leftover, after it a snapshot
-//   retain  drop what the snapshot vouches for, remove what retention does not keep, let the
-//   journal
-//           forget what no snapshot needs
+//   retain  drop what the snapshot vouches for, remove what retention does not keep
 // Nothing else is ingested between a checkpoint's last ingest and its links, because jobs run one
 // after the other.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -34,12 +33,12 @@ struct SnapshotJob {
     enum class Kind : std::uint8_t { checkpoint, spill };
     Kind kind = Kind::checkpoint;
     model::BarrierNumber number = 0;  // takes all tables with tag <= number
-    // Complete but for `id`, `taken`, `clock` and `files`. A spill needs only `number` and
-    // reductions. `reductions[].dropped` comes into force for the live store once the snapshot is
-    // committed.
+    // Complete but for `id`, `taken` (made of `clock`), `inputs` and `files`. Of a spill nothing
+    // but `reductions` matters. `reductions[].dropped` comes into force for the live store once the
+    // snapshot is committed.
     CheckpointMeta meta;
     Discards discards;        // tables of slices at or below are not written; see Store::write_run
-    std::string inputs_text;  // what meta.inputs is the hash of; kept before the manifest
+    std::string inputs_text;  // recorded, durably, before the manifest names its hash
     // Called before the manifest is written; an error skips the checkpoint. Makes durable what must
     // be durable with it (dead letters).
     std::function<model::Status()> before_commit;
@@ -63,9 +62,7 @@ struct SnapshotResult {
 
 struct SnapshotterOptions {
     Retention retention;
-    std::uint64_t reserve_bytes = 0;  // free disk below which no checkpoint is begun
-    // Called behind a commit with the oldest barrier that a kept snapshot replays from.
-    std::function<model::Status(model::BarrierNumber)> forget_journal;
+    std::uint64_t reserve_bytes = 0;  // free disk below which no job is begun
 };
 
 // Thread: submit(), pending() and take_result() from any; step() from the snapshot thread. Every
@@ -75,6 +72,8 @@ class Snapshotter {
     Snapshotter(SnapshotterOptions options, Disk& disk, const model::Clock& clock, Store& store,
                 Catalogue& catalogue, Inputs& inputs);
     ~Snapshotter();
+    Snapshotter(const Snapshotter&) = delete;
+    Snapshotter& operator=(const Snapshotter&) = delete;
 
     void submit(SnapshotJob job);
     // Jobs submitted whose result has not been made yet.
@@ -89,15 +88,14 @@ class Snapshotter {
  private:
     enum class Phase : std::uint8_t { idle, write, ingest, link, sync, commit, retain };
 
-    void write();
-    void ingest();
-    void link();
-    void sync();
-    void commit();
+    model::Status write();
+    model::Status ingest();
+    model::Status link();
+    model::Status sync();
+    model::Status commit();
     void retain();
-    void finish(SnapshotResult::Outcome outcome, model::Error error = {});
+    void finish();
     void fail(model::Error error);
-    void abandon_directory();
 
     const SnapshotterOptions options_;
     Disk& disk_;

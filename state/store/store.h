@@ -25,8 +25,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "state/io/disk.h"
@@ -52,6 +54,7 @@ struct StoreOptions {
     rocksdb::Env* env = nullptr;  // over `disk`
     std::uint64_t block_cache_bytes = 8ull << 20;
     std::uint64_t target_file_bytes = 64ull << 20;
+    bool background_steps = false;  // the environment queues background work (rocks_env.h)
 };
 
 // Resumes a scan behind the row (hash, key).
@@ -63,13 +66,16 @@ struct RowPosition {
 // The rows of an ingest, written and not yet visible.
 struct PreparedRun {
     model::BarrierNumber number = 0;
-    std::vector<std::string> standard_files, brief_files;
-    std::vector<std::string> checksums_standard, checksums_brief;
+    struct File {
+        std::string path;
+        std::string checksum;  // as RocksDB keeps it: 16 bytes
+    };
+    std::vector<File> standard, brief;  // by family
     std::uint64_t rows = 0;
     std::uint64_t bytes = 0;
     std::uint64_t slices = 0;
     std::uint64_t expired_slices = 0;  // left out by the discard frontiers
-    std::vector<std::uint64_t> taken;  // tables of the view that it replaces, by their serial
+    std::set<std::uint64_t> taken;     // tables of the view that it replaces, by their serial
 };
 
 // What of the live database makes up a snapshot; see snapshotter.h.
@@ -101,11 +107,12 @@ class Store {
     Store& operator=(const Store&) = delete;
 
     // The reductions whose rows are kept, each once, before any of their rows; again is harmless. A
-    // changed family is a broken invariant.
+    // changed family is a broken invariant, and so are rows of an unknown reduction.
     void set_reductions(const std::vector<ReductionMeta>& reductions);
 
     // Takes tables over; `tag` is the number of the first barrier behind their rows. They are seen
-    // by every scan from now on. Slices at or below the dropped frontier are let go at once.
+    // by every scan from now on. `reduction` in them is the reduction's number, as in row keys.
+    // Slices at or below the dropped frontier are let go at once.
     void add_tables(model::BarrierNumber tag, std::vector<SealedSlice> tables);
 
     // Merges all tables with tag <= `number` into SST files, together with the meta row. A table
@@ -123,7 +130,7 @@ class Store {
 
     // The rows of a slice, ascending by (hash, key), merged over all tables and RocksDB: every row
     // that was handed over before the call, none twice. `after`: only rows behind it. An expired
-    // slice is empty. Errors show in the cursor too: after its end, ask status().
+    // slice is empty.
     model::Result<std::unique_ptr<RowCursor>> scan(
         std::uint32_t reduction, model::EventTime slice_end,
         std::optional<RowPosition> after = std::nullopt) const;
@@ -157,18 +164,23 @@ class Store {
     bool under_pressure() const { return level0_files() > 24; }
 
  private:
-    struct Held;  // a table of the view
+    struct Held;                                               // a table of the view
+    using Slice = std::pair<std::uint32_t, model::EventTime>;  // reduction number, end
+    using Tables = std::map<Slice, std::vector<std::shared_ptr<const Held>>>;
 
     explicit Store(const StoreOptions& options);
-    std::vector<std::shared_ptr<const Held>> tables_of(std::uint32_t reduction,
-                                                       model::EventTime slice_end) const;
+    Family family_of(std::uint32_t reduction) const;
+    // Takes the tables out that `gone` picks; they are let go by the caller, outside the lock.
+    template <class Gone>
+    Tables take_out(const Gone& gone);
     model::Status drop_files(std::uint32_t reduction, model::EventTime frontier);
-    void lose(PreparedRun& run);
-    model::Error broken(const std::string& what);
+    model::Status tidy_level0();
+    void remove_files(const PreparedRun& run);
+    model::Status unusable(model::Error error);
 
-    const StoreOptions options_;  // constant after open()
-    std::unique_ptr<Rocks> rocks_;
+    const StoreOptions options_;              // constant after open()
     std::shared_ptr<DropFrontiers> dropped_;  // shared with the compaction filters RocksDB holds
+    std::unique_ptr<Rocks> rocks_;
 
     std::uint64_t next_run_file_ = 1;        // snapshot thread
     model::BarrierNumber last_applied_ = 0;  // snapshot thread
@@ -180,8 +192,10 @@ class Store {
     // which takes only the second, never waits for the disk.
     mutable std::mutex swap_mutex_;
     mutable std::mutex tables_mutex_;
-    std::vector<std::shared_ptr<const Held>> tables_;
+    Tables tables_;
     std::uint64_t next_serial_ = 1;
+    std::uint64_t table_bytes_ = 0;
+    std::uint64_t table_rows_ = 0;
 
     std::atomic<bool> usable_{true};
 };
