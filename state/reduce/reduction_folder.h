@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "config/settings.h"
@@ -81,7 +82,7 @@ class ReductionFolder {
     // was made; kBeforeAll if there was none. A seal does not lower it: sealed rows are still open.
     model::EventTime greatest_deadline() const { return greatest_deadline_; }
 
-    std::size_t slices() const { return tables_.size(); }
+    std::size_t slices() const { return slices_.size(); }
     std::size_t rows() const;   // over all slices held
     std::size_t bytes() const;  // what the rows take, for the memory budget
 
@@ -89,11 +90,37 @@ class ReductionFolder {
 
  private:
     class Pool;
+    struct Slice {
+        std::unique_ptr<SliceTable> table;
+        std::uint32_t group = 0;  // of the rows being folded; counts while `call` is calls_
+        std::uint64_t call = 0;
+    };
+    using Slices = std::map<model::SliceId, Slice>;
+
+    void fold_event_time(const FoldInput& input, FoldCounts& counts, model::ValueErrors& errors);
+    std::uint32_t group_of(model::EventTime window_end);
+    SliceTable& table_of(Slice& slice);
+    SealedSlice let_go(Slices::node_type node);
 
     const FoldSettings settings_;
-    std::shared_ptr<Pool> pool_;  // shared with the deleters of sealed tables
-    std::map<model::SliceId, std::unique_ptr<SliceTable>> tables_;
+    const std::shared_ptr<Pool> pool_;  // shared with sealed tables: they may outlive the folder
+    Slices slices_;
+    std::uint64_t calls_ = 0;
     model::EventTime greatest_deadline_ = model::kBeforeAll;
+
+    // Of the call under way; kept for their memory.
+    struct Group {
+        Slice* slice;
+        std::size_t rows;
+        std::size_t begin;
+    };
+    std::vector<Group> groups_;
+    std::vector<std::uint32_t> group_of_row_;
+    std::vector<std::uint8_t> rev_;
+    std::vector<std::uint32_t> sorted_rows_;
+    std::vector<std::uint64_t> sorted_hash_;
+    std::vector<std::string_view> sorted_key_;
+    std::vector<std::uint8_t> sorted_rev_;
 };
 
 }  // namespace sluice::state
