@@ -35,7 +35,9 @@ class DeadLetters {
     // Blocks: writes what was taken. Called from time to time; errors are kept for the next sync().
     virtual void flush() = 0;
 
-    // Blocks: makes durable all that was taken before the call. Errors: unavailable.
+    // Blocks: makes durable all that was taken before the call. Errors: unavailable (come again),
+    // corrupt (a failed sync, for good: what the disk holds is unknown, and only a restart, which
+    // writes the letters of the replay again, makes it right).
     virtual model::Status sync() = 0;
 
     virtual std::uint64_t written() const = 0;  // letters, since opened
@@ -67,13 +69,15 @@ class DeadLetterFile final : public DeadLetters {
     explicit DeadLetterFile(DeadLetterFileSettings settings);
     model::Status open_file();
     model::Status write_out();
+    model::Status sync_file();
 
     const DeadLetterFileSettings settings_;
 
     std::mutex file_mutex_;  // taken before mutex_
-    int fd_ = -1;            // guarded by file_mutex_, as the next two
+    int fd_ = -1;            // guarded by file_mutex_, as the next three
     bool unsynced_ = false;
     bool new_name_ = false;  // the directory must be synced as well
+    bool broken_ = false;    // a sync failed
 
     mutable std::mutex mutex_;  // never held while the disk is busy; guards what follows
     std::string buffer_;

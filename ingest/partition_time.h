@@ -37,8 +37,8 @@ class PartitionTime {
     // partition held nothing when it was first seen.
     static PartitionTimeState begin(model::Offset next_offset, bool empty, model::EventTime floor);
 
-    PartitionTime(const config::Source& source, std::uint32_t partition_number,
-                  const model::Partition& partition, PartitionTimeState state);
+    PartitionTime(const config::Source& source, model::Partition partition,
+                  PartitionTimeState state);
 
     // Sets batch.records.watermark for the rows [begin, end) — each the watermark before its record
     // — and moves on past them. Rows that are not ok count for idleness only.
@@ -55,7 +55,7 @@ class PartitionTime {
     // Of the next record; kBeforeAll: none yet.
     model::EventTime watermark() const;
     bool idle() const { return state_.idle; }
-    // The greatest timestamp that moved (or could have moved) the watermark; kBeforeAll: none yet.
+    // The greatest timestamp, without those that the future guard held off; kBeforeAll: none yet.
     model::EventTime greatest() const { return state_.max_timestamp; }
     model::EventTime incomplete_before() const { return state_.incomplete_before; }
 

@@ -36,7 +36,7 @@ struct OpenWindows {
 };
 
 struct TimeView {
-    std::vector<PartitionView> partitions;  // all that are read
+    std::vector<PartitionView> partitions;  // all that are read; found ones once they are taken up
     std::vector<OpenWindows> open;          // one per reduction of the pipeline
     bool cap_wanted = false;                // a worker has records above the cap
     bool take_up = false;  // partitions were found that must begin behind a cut with our watermark
@@ -86,7 +86,9 @@ class TimeKeeper {
     const TimeKeeperState& state() const { return state_; }
 
  private:
-    struct Due;
+    void note(const model::Barrier& barrier);
+    model::EventTime event_time_now(const TimeView& view, model::EventTime last_deadline) const;
+    model::EventTime finishing_cut(const TimeView& view) const;
 
     const config::Pipeline& pipeline_;
     const model::Clock& clock_;
