@@ -23,18 +23,18 @@ enum class SettingType : std::uint8_t {
 };
 
 struct Setting {
-    std::string_view section;  // "" top level, "source", "step", "reduce.*", "reduce.*.window", …
-    std::string_view key;      // "*": any name
+    std::string_view section = {};  // "" top level, "source", "step", "reduce.*", "reduce.*.window", …
+    std::string_view key = {};      // "*": any name
     SettingType type = SettingType::text;
     bool required = false;
     bool none = false;          // "none" is a value as well
-    std::string_view standard;  // the default as one would write it; empty: there is none
-    std::string_view values;    // choices or forms
+    std::string_view standard = {};  // the default as one would write it; empty: there is none
+    std::string_view values = {};    // choices or forms
     std::int64_t least = 0;
     std::int64_t greatest = INT64_MAX;
-    std::string_view available = "";  // choices that this version has, '|' between; empty: all
+    std::string_view available = {};  // choices that this version has, '|' between; empty: all
     bool later = false;               // named by the contract, not in this version
-    std::string_view meaning;
+    std::string_view meaning = {};
 };
 
 std::span<const Setting> settings_table();

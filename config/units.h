@@ -19,7 +19,7 @@ using Read = std::expected<T, std::string>;
 Read<model::DurationMs> read_duration(std::string_view text);
 
 // "512" "64KiB" "64MiB" "2GiB" "1TiB" (powers of 1024) and "kB" "MB" "GB" "TB" (powers of 1000); a
-// fraction is allowed where it gives whole bytes ("1.5GiB").
+// fraction ("1.5GiB") is rounded down to whole bytes.
 Read<std::uint64_t> read_size(std::string_view text);
 
 // "70%": more than 0, at most 100. The number of per cent.
