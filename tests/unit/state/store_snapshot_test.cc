@@ -436,6 +436,25 @@ TEST(Restore, AnotherPipelinesSnapshotIsRejected) {
     EXPECT_EQ(p.restore->rejected().size(), 3u);
 }
 
+TEST(Restore, AManifestThatIsNotOfTheseRowsIsRejected) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    const std::string path = "/state/checkpoints/3/MANIFEST.json";
+    auto manifest = parse_manifest(text_of(*disk, path));
+    ASSERT_OK(manifest);
+    manifest->partitions[0].next_offset += 1;
+    ASSERT_OK(write_file_durably(*disk, path, manifest_text(*manifest)));
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(p.meta->number, 2u);
+    ASSERT_EQ(p.restore->rejected().size(), 1u);
+    EXPECT_NE(p.restore->rejected()[0].reason.find("different barriers"), std::string::npos);
+}
+
 TEST(Restore, KeepsTheDropRule) {
     const auto disk = new_disk();
     {
