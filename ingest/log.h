@@ -25,9 +25,14 @@ struct Header {
     std::string_view value;
 };
 
-// One record as the log has it. Views are valid only during the call that hands it out.
+// One record as the log has it, or, with `damage`, a stretch of the log that nobody can read. Views
+// are valid only during the call that hands it out.
 struct Record {
     model::Offset offset = 0;
+    // With `damage`: the first offset of the stretch; `offset` is its last one, so that the next
+    // offset is right in both cases.
+    model::Offset first_offset = 0;
+    std::string_view damage;          // why the stretch cannot be read; empty for a record
     model::EventTime timestamp = -1;  // Kafka's, ms; -1: none
     bool append_time = false;         // the timestamp is the broker's (LogAppendTime)
     bool has_key = false;
@@ -44,18 +49,23 @@ struct LogRange {
         0;  // last stable offset: next offset that a read_committed consumer cannot read yet
 };
 
+// Stands for a partition's number where an error is about the log as a whole.
+inline constexpr std::uint32_t kWholeLog = UINT32_MAX;
+
 // Reads the partitions that one worker owns. Thread: that worker's. Never reads below an assigned
 // next offset.
 class LogReader {
  public:
     virtual ~LogReader() = default;
 
-    // Starts (or, for one already assigned, restarts) reading `partition` at `next_offset`.
+    // Starts (or, for one already assigned, restarts) reading `partition` at `next_offset`. May
+    // block for some milliseconds when the partition was assigned before.
     virtual void assign(std::uint32_t partition, model::Offset next_offset) = 0;
 
     // Takes records of `partition` off the queue, oldest first, and hands them to `take` until it
     // returns false, nothing is queued, or `limit` records were taken. Returns how many were taken.
-    // Does not block. A record for which `take` returned false has been taken.
+    // Does not block. A record for which `take` returned false has been taken. The number is the
+    // index into `partitions` of open_reader().
     using Take = std::function<bool(const Record&)>;
     virtual model::Result<std::size_t> read(std::uint32_t partition, std::size_t limit,
                                             const Take& take) = 0;
@@ -64,16 +74,20 @@ class LogReader {
     // offset and nothing is queued. nullopt: not at the end, or not known.
     virtual std::optional<model::Offset> at_end(std::uint32_t partition) const = 0;
 
-    // Stops and resumes fetching (back-pressure) without losing what is queued.
+    // Stops and resumes fetching (back-pressure) without losing what is queued: what is fetched
+    // while paused stays within the queue's bound, and read() still hands out what is there.
+    // wait() does not look at paused partitions.
     virtual void set_paused(std::uint32_t partition, bool paused) = 0;
 
     // Blocks until records may be there, wake() was called, or the time is over.
     virtual void wait(std::int64_t timeout_ms) = 0;
     virtual void wake() = 0;  // Thread: any.
 
-    // Errors since the last call, worst first; empty when all is well. `unavailable`: the client
-    // goes on trying by itself; `invalid`: offsets are gone (text names partition and range):
-    // nothing more comes from that partition.
+    // Errors since the last call, worst first; empty when nothing happened. `unavailable`: the
+    // client goes on trying by itself; `invalid`: offsets are gone (text names partition and
+    // range): nothing more comes from that partition until it is assigned again. A broker that
+    // went away is told once, not for as long as it is away: whether the log answers now, ask
+    // Log::ranges().
     virtual std::vector<std::pair<std::uint32_t, model::Error>> take_errors() = 0;
 };
 
@@ -100,9 +114,19 @@ class Log {
 
     // A reader for one worker. The token is the gate: only a finished restore has one. `partitions`
     // maps the numbers used with the reader to partitions and outlives it.
-    virtual std::unique_ptr<LogReader> open_reader(
+    // Thread: the one that will use the reader.
+    virtual model::Result<std::unique_ptr<LogReader>> open_reader(
         const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) = 0;
+
+    // Tells the world how far we are (for lag monitors), never read back. Does not block; what goes
+    // wrong is only counted.
+    virtual void publish(const model::Offsets& next_offsets) = 0;
 };
+
+// "clicks[3]: offsets 100..199 are gone, log starts at 200", or the like for a next offset beyond
+// the log's end; empty if `next_offset` can be read.
+std::string missing_range(const model::Partition& partition, model::Offset next_offset,
+                          const LogRange& range);
 
 // The probe of one record.
 std::uint64_t probe_hash(const Record& record);

@@ -1,0 +1,929 @@
+// Every document is walked once, in its own order, with simdjson on demand. The walk goes through
+// all of it, because a record with broken JSON anywhere is undecodable: stage 1 of simdjson checks
+// UTF-8, control characters and that strings are closed; iteration checks commas, colons and
+// brackets; what neither looks at (escapes, numbers, literals) is checked here. Members are matched
+// while they pass by, so that of duplicates the last wins.
+
+#include "ingest/decoder.h"
+
+#include <simdjson.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "state/model/invariant.h"
+#include "state/model/number.h"
+#include "state/model/time.h"
+
+namespace sluice::ingest {
+
+namespace {
+
+namespace ondemand = simdjson::ondemand;
+using model::Column;
+using model::EventTime;
+using model::RowStatus;
+using model::Scalar;
+using model::Type;
+
+// Where in a document the named columns are: one node per step of their paths.
+struct Node {
+    struct Member {
+        std::string name;
+        std::unique_ptr<Node> node;
+    };
+    struct Element {
+        std::int64_t index;
+        std::unique_ptr<Node> node;
+    };
+    std::optional<std::uint32_t> column;
+    std::vector<Member> members;
+    std::vector<Element> elements;
+    std::size_t number = 0;  // among all nodes
+};
+
+struct Names {
+    std::uint32_t column;
+    std::string header;
+};
+
+constexpr std::uint64_t kOnes = 0x0101010101010101ull;
+constexpr std::uint64_t kHighs = 0x8080808080808080ull;
+
+// The bytes of `word` that are `c` have their high bit set (those above the first may be wrong).
+inline std::uint64_t match(std::uint64_t word, char c) {
+    const std::uint64_t x = word ^ (kOnes * static_cast<unsigned char>(c));
+    return (x - kOnes) & ~x & kHighs;
+}
+
+// The first quote or backslash at or after `at`. There is one, and 8 bytes after it are readable.
+inline const char* find_quote_or_backslash(const char* at) {
+    static_assert(std::endian::native == std::endian::little);
+    while (true) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, at, sizeof word);
+        const std::uint64_t found = match(word, '"') | match(word, '\\');
+        if (found != 0) {
+            return at + std::countr_zero(found) / 8;
+        }
+        at += sizeof word;
+    }
+}
+
+inline bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool is_json_number(std::string_view t) {
+    const char* at = t.data();
+    const char* const end = at + t.size();
+    if (at != end && *at == '-') {
+        ++at;
+    }
+    if (at == end || !is_digit(*at)) {
+        return false;
+    }
+    if (*at == '0') {
+        ++at;
+    } else {
+        while (at != end && is_digit(*at)) {
+            ++at;
+        }
+    }
+    if (at != end && *at == '.') {
+        ++at;
+        if (at == end || !is_digit(*at)) {
+            return false;
+        }
+        while (at != end && is_digit(*at)) {
+            ++at;
+        }
+    }
+    if (at != end && (*at == 'e' || *at == 'E')) {
+        ++at;
+        if (at != end && (*at == '+' || *at == '-')) {
+            ++at;
+        }
+        if (at == end || !is_digit(*at)) {
+            return false;
+        }
+        while (at != end && is_digit(*at)) {
+            ++at;
+        }
+    }
+    return at == end;
+}
+
+int hex_digit(char c) {
+    if (is_digit(c)) {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+    return -1;
+}
+
+// Reads 4 hex digits at `at`; -1: they are not. Reads no further than a character that is none.
+int hex4(const char* at) {
+    int v = 0;
+    for (int i = 0; i < 4; ++i) {
+        const int d = hex_digit(at[i]);
+        if (d < 0) {
+            return -1;
+        }
+        v = v * 16 + d;
+    }
+    return v;
+}
+
+void append_utf8(std::string& out, std::uint32_t c) {
+    const auto put = [&out](std::uint32_t byte) { out.push_back(static_cast<char>(byte)); };
+    if (c < 0x80) {
+        put(c);
+    } else if (c < 0x800) {
+        put(0xC0 | (c >> 6));
+        put(0x80 | (c & 0x3F));
+    } else if (c < 0x10000) {
+        put(0xE0 | (c >> 12));
+        put(0x80 | ((c >> 6) & 0x3F));
+        put(0x80 | (c & 0x3F));
+    } else {
+        put(0xF0 | (c >> 18));
+        put(0x80 | ((c >> 12) & 0x3F));
+        put(0x80 | ((c >> 6) & 0x3F));
+        put(0x80 | (c & 0x3F));
+    }
+}
+
+// Unescapes the string that begins at `at` (behind its quote) into `out`. False: an escape that JSON
+// does not know, or half a surrogate pair, which no UTF-8 text can say.
+bool unescape(const char* at, std::string& out) {
+    out.clear();
+    while (true) {
+        const char* stop = find_quote_or_backslash(at);
+        out.append(at, stop);
+        if (*stop == '"') {
+            return true;
+        }
+        at = stop + 2;
+        switch (stop[1]) {
+            case '"':
+                out.push_back('"');
+                break;
+            case '\\':
+                out.push_back('\\');
+                break;
+            case '/':
+                out.push_back('/');
+                break;
+            case 'b':
+                out.push_back('\b');
+                break;
+            case 'f':
+                out.push_back('\f');
+                break;
+            case 'n':
+                out.push_back('\n');
+                break;
+            case 'r':
+                out.push_back('\r');
+                break;
+            case 't':
+                out.push_back('\t');
+                break;
+            case 'u': {
+                const int unit = hex4(at);
+                if (unit < 0) {
+                    return false;
+                }
+                at += 4;
+                auto code = static_cast<std::uint32_t>(unit);
+                if (code >= 0xDC00 && code <= 0xDFFF) {
+                    return false;
+                }
+                if (code >= 0xD800 && code <= 0xDBFF) {
+                    if (at[0] != '\\' || at[1] != 'u') {
+                        return false;
+                    }
+                    const int low = hex4(at + 2);
+                    if (low < 0xDC00 || low > 0xDFFF) {
+                        return false;
+                    }
+                    at += 6;
+                    code = 0x10000 + ((code - 0xD800) << 10) +
+                           (static_cast<std::uint32_t>(low) - 0xDC00);
+                }
+                append_utf8(out, code);
+                break;
+            }
+            default:
+                return false;
+        }
+    }
+}
+
+constexpr const char* kNotJson = "not JSON";
+constexpr const char* kBadEscape = "not JSON: invalid escape in a text";
+constexpr const char* kBadNumber = "not JSON: invalid number";
+constexpr const char* kBadLiteral = "not JSON: invalid literal";
+
+const char* reason_of(simdjson::error_code error) {
+    switch (error) {
+        case simdjson::UTF8_ERROR:
+            return "invalid UTF-8";
+        case simdjson::EMPTY:
+            return "empty value";
+        case simdjson::UNCLOSED_STRING:
+            return "not JSON: a text is not closed";
+        case simdjson::UNESCAPED_CHARS:
+            return "not JSON: a control character in a text";
+        case simdjson::INCOMPLETE_ARRAY_OR_OBJECT:
+            return "not JSON: it ends too early, or text follows it";
+        default:
+            return kNotJson;
+    }
+}
+
+bool in_calendar(EventTime t) { return t >= model::kFirstInstant && t <= model::kLastInstant; }
+
+// Milliseconds, floored, of a number in a unit with `per_second` to the second; empty: outside the
+// years 0001 to 9999.
+std::optional<EventTime> to_ms(const Scalar& number, std::int64_t per_second) {
+    // value × 1000 / per_second, where per_second is 1, 1e3, 1e6 or 1e9.
+    switch (number.type) {
+        case Type::integer: {
+            const std::int64_t v = number.value.integer;
+            if (per_second >= 1000) {
+                const EventTime t = model::floor_div(v, per_second / 1000);
+                return in_calendar(t) ? std::optional(t) : std::nullopt;
+            }
+            std::int64_t t = 0;
+            if (__builtin_mul_overflow(v, std::int64_t{1000}, &t) || !in_calendar(t)) {
+                return std::nullopt;
+            }
+            return t;
+        }
+        case Type::decimal: {
+            // The scale-18 number divided by (1e18 × per_second / 1000) is milliseconds.
+            const model::int128 v = number.value.decimal;
+            const model::int128 divisor = static_cast<model::int128>(model::kDecimalOne) *
+                                          per_second / 1000;
+            model::int128 q = v / divisor;
+            if (v % divisor != 0 && v < 0) {
+                --q;
+            }
+            if (q < model::kFirstInstant || q > model::kLastInstant) {
+                return std::nullopt;
+            }
+            return static_cast<EventTime>(q);
+        }
+        case Type::real: {
+            const double ms = per_second >= 1000
+                                  ? number.value.real / static_cast<double>(per_second / 1000)
+                                  : number.value.real * 1000.0;
+            const double t = std::floor(ms);
+            if (!(t >= static_cast<double>(model::kFirstInstant) &&
+                  t <= static_cast<double>(model::kLastInstant))) {
+                return std::nullopt;
+            }
+            return static_cast<EventTime>(t);
+        }
+        default:
+            return std::nullopt;
+    }
+}
+
+std::int64_t units_per_second(config::TimestampUnit unit) {
+    switch (unit) {
+        case config::TimestampUnit::s:
+            return 1;
+        case config::TimestampUnit::ms:
+            return 1000;
+        case config::TimestampUnit::us:
+            return 1'000'000;
+        case config::TimestampUnit::ns:
+            return 1'000'000'000;
+        case config::TimestampUnit::rfc3339:
+            break;
+    }
+    return 0;
+}
+
+constexpr const char* kNoTime = "no event time: it is missing or null";
+constexpr const char* kBadTime = "no event time: it cannot be read";
+constexpr const char* kFarTime = "no event time: outside the years 0001 to 9999";
+
+// Event time from a value; a reason where there is none.
+std::expected<EventTime, const char*> event_time(const Scalar& value, config::TimestampUnit unit) {
+    if (value.is_null()) {
+        return std::unexpected(kNoTime);
+    }
+    if (unit == config::TimestampUnit::rfc3339) {
+        if (value.type != Type::text) {
+            return std::unexpected(kBadTime);
+        }
+        const auto t = model::parse_rfc3339(value.value.text.view());
+        if (!t) {
+            return std::unexpected(kBadTime);
+        }
+        return *t;
+    }
+    Scalar number = value;
+    if (value.type == Type::text) {
+        const model::Computed read = model::parse_json_number(value.value.text.view());
+        if (read.fault == model::Fault::overflow) {
+            return std::unexpected(kFarTime);
+        }
+        if (read.fault != model::Fault::none) {
+            return std::unexpected(kBadTime);
+        }
+        number = read.value;
+    }
+    if (!number.is_number()) {
+        return std::unexpected(kBadTime);
+    }
+    const auto t = to_ms(number, units_per_second(unit));
+    if (!t) {
+        return std::unexpected(kFarTime);
+    }
+    return *t;
+}
+
+}  // namespace
+
+// What the configuration says, made ready once.
+struct Decoder::Plan {
+    const config::Source* source;
+    const std::vector<model::Partition>* partitions;
+    std::size_t columns = 0;
+    Node root;
+    std::size_t nodes = 1;
+    std::vector<std::uint32_t> json_columns;
+    std::vector<std::uint32_t> topic, partition, offset, timestamp, key;
+    std::vector<Names> headers;
+    // Event time: from Kafka, from a column as it is decoded, or by a program over the whole batch.
+    std::optional<std::uint32_t> time_column;
+
+    Plan(const config::Pipeline& pipeline, const std::vector<model::Partition>& table)
+        : source(&pipeline.source), partitions(&table), columns(pipeline.fields.size()) {
+        for (std::uint32_t c = 0; c < columns; ++c) {
+            add(c, pipeline.fields.source(c));
+        }
+        if (!source->timestamp_from_kafka) {
+            INVARIANT(source->timestamp.has_value(), "a timestamp is from Kafka or has a program");
+            time_column = source->timestamp->plain_column();
+        }
+    }
+
+    void add(std::uint32_t c, const config::FieldSource& field) {
+        using Kind = config::FieldSource::Kind;
+        switch (field.kind) {
+            case Kind::json: {
+                json_columns.push_back(c);
+                Node* node = &root;
+                for (const auto& segment : field.path) {
+                    node = child(*node, segment);
+                }
+                node->column = c;
+                break;
+            }
+            case Kind::assigned:
+                break;
+            case Kind::kafka_topic:
+                topic.push_back(c);
+                break;
+            case Kind::kafka_partition:
+                partition.push_back(c);
+                break;
+            case Kind::kafka_offset:
+                offset.push_back(c);
+                break;
+            case Kind::kafka_timestamp:
+                timestamp.push_back(c);
+                break;
+            case Kind::kafka_key:
+                key.push_back(c);
+                break;
+            case Kind::kafka_header:
+                headers.push_back({c, std::get<std::string>(field.path.at(0))});
+                break;
+        }
+    }
+
+    Node* child(Node& parent, const config::FieldSource::Segment& segment) {
+        if (const auto* name = std::get_if<std::string>(&segment)) {
+            for (auto& m : parent.members) {
+                if (m.name == *name) {
+                    return m.node.get();
+                }
+            }
+            parent.members.push_back({*name, std::make_unique<Node>()});
+            parent.members.back().node->number = nodes++;
+            return parent.members.back().node.get();
+        }
+        const std::int64_t index = std::get<std::int64_t>(segment);
+        for (auto& e : parent.elements) {
+            if (e.index == index) {
+                return e.node.get();
+            }
+        }
+        parent.elements.push_back({index, std::make_unique<Node>()});
+        parent.elements.back().node->number = nodes++;
+        return parent.elements.back().node.get();
+    }
+};
+
+namespace {
+
+// A record's bytes, kept until the batch's event times are known.
+struct Kept {
+    bool has_key = false;
+    std::string_view key;
+    std::string_view value;
+    std::size_t first_header = 0;
+    std::size_t headers = 0;
+    EventTime timestamp = -1;
+};
+
+}  // namespace
+
+struct Decoder::Work {
+    const Plan& plan;
+    ondemand::parser parser;
+    std::vector<char> padded;  // the document with simdjson's padding behind it
+
+    DecodedBatch* batch = nullptr;
+    std::size_t max_rows = 0;
+    std::size_t row = 0;
+    std::uint64_t serial = 0;          // of the document
+    std::vector<std::uint64_t> seen;   // by node number: the document in which it was met last
+    std::string unescaped;
+
+    // Only if the event time is a computed one.
+    model::Arena kept_arena;
+    std::vector<Kept> kept;
+    std::vector<Header> kept_headers;
+    Column times;
+    config::Program::Scratch scratch;
+
+    explicit Work(const Plan& p) : plan(p), seen(p.nodes, 0) {
+        const std::size_t depth = std::max<std::size_t>(1024, p.source->max_depth + 2);
+        // The first document makes it grow to what is needed.
+        INVARIANT(parser.allocate(16 * 1024, depth) == simdjson::SUCCESS,
+                  "memory for a 16 KiB parser");
+    }
+
+    Column& column(std::uint32_t c) { return batch->records.columns[c]; }
+    void set(std::uint32_t c, const Scalar& value) { column(c).set(row, value); }
+
+    void forget(const Node& node) {
+        if (node.column) {
+            column(*node.column).type[row] = Type::null;
+        }
+        for (const auto& m : node.members) {
+            forget(*m.node);
+        }
+        for (const auto& e : node.elements) {
+            forget(*e.node);
+        }
+    }
+
+    // Marks the node as met in this document; what an earlier duplicate left below it goes.
+    void enter(const Node& node) {
+        if (seen[node.number] == serial) {
+            forget(node);
+        }
+        seen[node.number] = serial;
+    }
+
+    // The walk. `node` is null where no column is named below. Returns a reason or null.
+    const char* walk_members(ondemand::object& object, const Node* node, std::uint32_t depth);
+    const char* walk_elements(ondemand::array& array, const Node* node, std::uint32_t depth);
+    const char* walk(ondemand::value value, const Node* node, std::uint32_t depth);
+    const char* text(ondemand::value& value, const Node* node);
+    const char* number(ondemand::value& value, const Node* node);
+    const char* literal(ondemand::value& value, const Node* node, std::string_view word,
+                        const Scalar& scalar);
+    const Node* find(const Node& node, std::string_view name) const {
+        for (const auto& m : node.members) {
+            if (m.name == name) {
+                return m.node.get();
+            }
+        }
+        return nullptr;
+    }
+
+    const char* document(std::string_view value);
+    void kafka_columns(const Record& record);
+    void set_aside(const Record& record, std::string reason);
+    void keep(const Record& record);
+};
+
+namespace {
+
+inline std::string_view trimmed(std::string_view token) {
+    while (!token.empty() && is_space(token.back())) {
+        token.remove_suffix(1);
+    }
+    return token;
+}
+
+}  // namespace
+
+const char* Decoder::Work::text(ondemand::value& value, const Node* node) {
+    ondemand::raw_json_string raw;
+    if (const auto error = value.get_raw_json_string().get(raw)) {
+        return reason_of(error);
+    }
+    const char* begin = raw.raw();
+    const char* end = find_quote_or_backslash(begin);
+    if (*end == '"') {
+        if (node != nullptr && node->column) {
+            set(*node->column,
+                Scalar::of(batch->records.arena.copy(
+                    {begin, static_cast<std::size_t>(end - begin)})));
+        }
+        return nullptr;
+    }
+    if (!unescape(begin, unescaped)) {
+        return kBadEscape;
+    }
+    if (node != nullptr && node->column) {
+        set(*node->column, Scalar::of(batch->records.arena.copy(unescaped)));
+    }
+    return nullptr;
+}
+
+const char* Decoder::Work::number(ondemand::value& value, const Node* node) {
+    const std::string_view token = trimmed(value.raw_json_token());
+    if (node == nullptr || !node->column) {
+        return is_json_number(token) ? nullptr : kBadNumber;
+    }
+    const model::Computed read = model::parse_json_number(token);
+    if (read.fault == model::Fault::unreadable) {
+        return kBadNumber;
+    }
+    model::count(batch->errors, read.fault);
+    set(*node->column, read.fault == model::Fault::none ? read.value : Scalar::null());
+    return nullptr;
+}
+
+const char* Decoder::Work::literal(ondemand::value& value, const Node* node, std::string_view word,
+                                   const Scalar& scalar) {
+    if (trimmed(value.raw_json_token()) != word) {
+        return kBadLiteral;
+    }
+    if (node != nullptr && node->column) {
+        set(*node->column, scalar);
+    }
+    return nullptr;
+}
+
+const char* Decoder::Work::walk(ondemand::value value, const Node* node, std::uint32_t depth) {
+    if (node != nullptr) {
+        enter(*node);
+    }
+    const std::string_view token = value.raw_json_token();
+    switch (token.empty() ? '\0' : token.front()) {
+        case '"':
+            return text(value, node);
+        case '{': {
+            if (node != nullptr && node->column) {
+                ++batch->errors.wrong_type;
+            }
+            ondemand::object object;
+            if (const auto error = value.get_object().get(object)) {
+                return reason_of(error);
+            }
+            return walk_members(object, node, depth + 1);
+        }
+        case '[': {
+            if (node != nullptr && node->column) {
+                ++batch->errors.wrong_type;
+            }
+            ondemand::array array;
+            if (const auto error = value.get_array().get(array)) {
+                return reason_of(error);
+            }
+            return walk_elements(array, node, depth + 1);
+        }
+        case 't':
+            return literal(value, node, "true", Scalar::of(true));
+        case 'f':
+            return literal(value, node, "false", Scalar::of(false));
+        case 'n':
+            return literal(value, node, "null", Scalar::null());
+        default:
+            return number(value, node);
+    }
+}
+
+const char* Decoder::Work::walk_members(ondemand::object& object, const Node* node,
+                                        std::uint32_t depth) {
+    if (depth > plan.source->max_depth) {
+        return "nested too deeply";
+    }
+    for (auto item : object) {
+        ondemand::field field;
+        if (const auto error = std::move(item).get(field)) {
+            return reason_of(error);
+        }
+        const char* name = field.key().raw();
+        const char* end = find_quote_or_backslash(name);
+        const Node* next = nullptr;
+        if (*end == '"') {
+            if (node != nullptr) {
+                next = find(*node, {name, static_cast<std::size_t>(end - name)});
+            }
+        } else {
+            if (!unescape(name, unescaped)) {
+                return kBadEscape;
+            }
+            if (node != nullptr) {
+                next = find(*node, unescaped);
+            }
+        }
+        if (const char* reason = walk(field.value(), next, depth)) {
+            return reason;
+        }
+    }
+    return nullptr;
+}
+
+const char* Decoder::Work::walk_elements(ondemand::array& array, const Node* node,
+                                         std::uint32_t depth) {
+    if (depth > plan.source->max_depth) {
+        return "nested too deeply";
+    }
+    std::int64_t index = 0;
+    for (auto item : array) {
+        ondemand::value value;
+        if (const auto error = std::move(item).get(value)) {
+            return reason_of(error);
+        }
+        const Node* next = nullptr;
+        if (node != nullptr) {
+            for (const auto& e : node->elements) {
+                if (e.index == index) {
+                    next = e.node.get();
+                }
+            }
+        }
+        if (const char* reason = walk(value, next, depth)) {
+            return reason;
+        }
+        ++index;
+    }
+    return nullptr;
+}
+
+// Decodes one document into the columns of the row; a reason if it cannot be.
+const char* Decoder::Work::document(std::string_view value) {
+    if (value.empty()) {
+        return "empty value";
+    }
+    if (value.starts_with("\xEF\xBB\xBF")) {
+        return "not JSON: a byte order mark";
+    }
+    if (padded.size() < value.size() + simdjson::SIMDJSON_PADDING) {
+        padded.resize(std::bit_ceil(value.size() + simdjson::SIMDJSON_PADDING));
+    }
+    std::memcpy(padded.data(), value.data(), value.size());
+    std::memset(padded.data() + value.size(), ' ', simdjson::SIMDJSON_PADDING);
+    ++serial;
+
+    ondemand::document doc;
+    if (const auto error =
+            parser.iterate(simdjson::padded_string_view(padded.data(), value.size(), padded.size()))
+                .get(doc)) {
+        return reason_of(error);
+    }
+    ondemand::json_type type{};
+    if (const auto error = doc.type().get(type)) {
+        return reason_of(error);
+    }
+    if (type != ondemand::json_type::object) {
+        return "the top level is no object";
+    }
+    ondemand::object object;
+    if (const auto error = doc.get_object().get(object)) {
+        return reason_of(error);
+    }
+    if (const char* reason = walk_members(object, &plan.root, 1)) {
+        return reason;
+    }
+    return doc.at_end() ? nullptr : "text follows the JSON value";
+}
+
+void Decoder::Work::kafka_columns(const Record& record) {
+    const model::Partition& partition = (*plan.partitions)[batch->records.partition];
+    for (const auto c : plan.topic) {
+        set(c, Scalar::of(std::string_view(partition.topic)));
+    }
+    for (const auto c : plan.partition) {
+        set(c, Scalar::of(std::int64_t{partition.id}));
+    }
+    for (const auto c : plan.offset) {
+        set(c, Scalar::of(record.offset));
+    }
+    for (const auto c : plan.timestamp) {
+        set(c, record.timestamp == -1 ? Scalar::null() : Scalar::of(record.timestamp));
+    }
+    for (const auto c : plan.key) {
+        set(c, record.has_key ? Scalar::of(batch->records.arena.copy(record.key)) : Scalar::null());
+    }
+    for (const auto& wanted : plan.headers) {
+        Scalar value;
+        for (const auto& header : record.headers) {  // of equal ones the last
+            if (header.name == wanted.header) {
+                value = Scalar::of(header.value);
+            }
+        }
+        if (!value.is_null()) {
+            value = Scalar::of(batch->records.arena.copy(value.value.text.view()));
+        }
+        set(wanted.column, value);
+    }
+}
+
+void Decoder::Work::set_aside(const Record& record, std::string reason) {
+    SetAside s;
+    s.row = static_cast<std::uint32_t>(row);
+    s.reason = std::move(reason);
+    s.first_offset = record.damage.empty() ? record.offset : record.first_offset;
+    s.timestamp = record.timestamp;
+    if (record.has_key) {
+        s.key = std::string(record.key);
+    }
+    if (record.has_value) {
+        s.value = std::string(record.value);
+    }
+    for (const auto& h : record.headers) {
+        s.headers.emplace_back(h.name, h.value);
+    }
+    batch->set_aside.push_back(std::move(s));
+}
+
+void Decoder::Work::keep(const Record& record) {
+    Kept k;
+    k.has_key = record.has_key;
+    k.key = kept_arena.copy(record.key);
+    k.value = kept_arena.copy(record.value);
+    k.first_header = kept_headers.size();
+    k.headers = record.headers.size();
+    k.timestamp = record.timestamp;
+    for (const auto& h : record.headers) {
+        kept_headers.push_back({kept_arena.copy(h.name), kept_arena.copy(h.value)});
+    }
+    kept.resize(row + 1);
+    kept[row] = k;
+}
+
+Decoder::Decoder(const config::Pipeline& pipeline, const std::vector<model::Partition>& partitions)
+    : plan_(std::make_unique<Plan>(pipeline, partitions)), work_(std::make_unique<Work>(*plan_)) {}
+
+Decoder::~Decoder() = default;
+
+void Decoder::begin(DecodedBatch& batch, std::uint32_t partition, std::size_t max_rows) {
+    batch.clear();
+    auto& records = batch.records;
+    records.partition = partition;
+    records.offset.resize(max_rows);
+    records.timestamp.resize(max_rows);
+    records.status.resize(max_rows);
+    records.watermark.resize(max_rows);
+    records.columns.resize(plan_->columns);
+    for (auto& column : records.columns) {
+        column.resize(max_rows);
+    }
+    batch.append_time.resize(max_rows);
+    Work& w = *work_;
+    w.batch = &batch;
+    w.max_rows = max_rows;
+    w.row = 0;
+    w.kept.clear();
+    w.kept_headers.clear();
+    w.kept_arena.clear();
+}
+
+void Decoder::append(const Record& record) {
+    Work& w = *work_;
+    INVARIANT(w.row < w.max_rows, "a batch has room for the record");
+    auto& records = w.batch->records;
+    const std::size_t row = w.row;
+    records.offset[row] = record.offset;
+    records.timestamp[row] = 0;
+    records.status[row] = RowStatus::undecodable;
+    records.watermark[row] = model::kBeforeAll;
+    w.batch->append_time[row] = record.append_time ? record.timestamp : model::kAfterAll;
+    for (const auto c : plan_->json_columns) {
+        records.columns[c].type[row] = Type::null;
+    }
+
+    const config::Source& source = *plan_->source;
+    if (!record.damage.empty()) {
+        w.set_aside(record, std::string(record.damage));
+    } else if (!record.has_value) {
+        records.status[row] = RowStatus::null_value;
+        if (source.on_null != config::OnError::drop) {
+            w.set_aside(record, "null value");
+        }
+    } else if (record.value.size() > source.max_bytes) {
+        w.set_aside(record, "longer than " + std::to_string(source.max_bytes) + " bytes");
+    } else if (const char* reason = w.document(record.value)) {
+        w.set_aside(record, reason);
+    } else {
+        w.kafka_columns(record);
+        records.status[row] = RowStatus::ok;
+        if (source.timestamp_from_kafka) {
+            if (record.timestamp == -1) {
+                records.status[row] = RowStatus::undecodable;
+                w.set_aside(record, kNoTime);
+            } else if (!in_calendar(record.timestamp)) {
+                records.status[row] = RowStatus::undecodable;
+                w.set_aside(record, kFarTime);
+            } else {
+                records.timestamp[row] = record.timestamp;
+            }
+        } else if (plan_->time_column) {
+            const auto time =
+                event_time(records.columns[*plan_->time_column].at(row), source.timestamp_unit);
+            if (time) {
+                records.timestamp[row] = *time;
+            } else {
+                records.status[row] = RowStatus::undecodable;
+                w.set_aside(record, time.error());
+            }
+        } else {
+            w.keep(record);
+        }
+    }
+    ++w.row;
+    records.rows = w.row;
+}
+
+void Decoder::finish() {
+    Work& w = *work_;
+    DecodedBatch& batch = *w.batch;
+    auto& records = batch.records;
+    const std::size_t rows = w.row;
+    records.offset.resize(rows);
+    records.timestamp.resize(rows);
+    records.status.resize(rows);
+    records.watermark.resize(rows);
+    batch.append_time.resize(rows);
+    for (auto& column : records.columns) {
+        column.resize(rows);
+    }
+    const config::Source& source = *plan_->source;
+    if (source.timestamp_from_kafka || plan_->time_column) {
+        return;
+    }
+
+    model::Selection selection;
+    for (std::size_t row = 0; row < rows; ++row) {
+        if (records.status[row] == RowStatus::ok) {
+            selection.push_back(static_cast<std::uint32_t>(row));
+        }
+    }
+    w.times.resize(rows);
+    source.timestamp->evaluate(records.columns, rows, selection, w.times, records.arena, w.scratch);
+    batch.errors += w.scratch.errors;
+    w.scratch.errors = {};
+    bool added = false;
+    for (const std::uint32_t row : selection) {
+        const auto time = event_time(w.times.at(row), source.timestamp_unit);
+        if (time) {
+            records.timestamp[row] = *time;
+            continue;
+        }
+        records.status[row] = RowStatus::undecodable;
+        const Kept& k = w.kept[row];
+        Record record;
+        record.offset = records.offset[row];
+        record.timestamp = k.timestamp;
+        record.has_key = k.has_key;
+        record.has_value = true;
+        record.key = k.key;
+        record.value = k.value;
+        record.headers = std::span(w.kept_headers).subspan(k.first_header, k.headers);
+        w.row = row;
+        w.set_aside(record, time.error());
+        added = true;
+    }
+    w.row = rows;
+    if (added) {
+        std::ranges::sort(batch.set_aside, {}, &SetAside::row);
+    }
+}
+
+std::size_t Decoder::rows() const { return work_->row; }
+std::size_t Decoder::max_rows() const { return work_->max_rows; }
+std::size_t Decoder::text_bytes() const { return work_->batch->records.arena.used_bytes(); }
+
+}  // namespace sluice::ingest
