@@ -158,7 +158,7 @@ bool Application::open() {
     lock_ = std::move(*lock);
 
     HttpSettings http;
-    http.socket_path = control_socket_to_serve(pipeline_.name, directory);
+    http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
     http.host = pipeline_.http.host;
     http.port = pipeline_.http.port;
     HttpCallbacks callbacks;
@@ -206,7 +206,7 @@ bool Application::open() {
     kafka.group_id = "sluice-" + pipeline_.name;
     kafka.username = pipeline_.source.username;
     if (pipeline_.source.password.kind != config::Secret::Kind::none) {
-        auto password = config::resolve(pipeline_.source.password, config::Environment::process());
+        auto password = config::resolve(pipeline_.source.password, environment_);
         if (!password) {
             note_failure(kExitPermission, password.error().text);
             return false;
@@ -227,7 +227,7 @@ bool Application::open() {
         .log = *log_,
         .disk = *disk_,
         .rocks_env = *rocks_env_,
-        .redis = sinks::socket_transports(pipeline_.sink),
+        .redis = sinks::socket_transports({pipeline_.sink.host, pipeline_.sink.port, pipeline_.sink.unix_path}),
         .clock = clock_,
         .dead_letters = *dead_letters_,
     };
@@ -241,8 +241,8 @@ bool Application::open() {
     options.seed = std::random_device{}();
     options.workers = pipeline_.workers > 0 ? pipeline_.workers : static_cast<int>(std::thread::hardware_concurrency());
     if (pipeline_.sink.password.kind != config::Secret::Kind::none) {
-        options.redis_password = [secret = pipeline_.sink.password] {
-            return config::resolve(secret, config::Environment::process());
+        options.redis_password = [this] {
+            return config::resolve(pipeline_.sink.password, environment_);
         };
     }
     options.wake_coordinator = [this] { coordinator_bell_.ring(); };

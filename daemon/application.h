@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "config/environment.h"
 #include "config/load.h"
 #include "daemon/cli.h"
 #include "daemon/engine.h"
@@ -78,6 +79,7 @@ class Application {
 
     const config::Pipeline& pipeline_;
     const RunOptions options_;
+    const config::Environment environment_ = config::process_environment();
     model::SystemClock clock_;
     Notify notify_;
 
