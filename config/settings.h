@@ -34,11 +34,18 @@ struct Start {
 enum class TimestampUnit : std::uint8_t { s, ms, us, ns, rfc3339 };
 enum class OnError : std::uint8_t { dead_letter, drop, stop };
 
+// Partitions first..last, both included.
+struct PartitionRange {
+    std::int32_t first = 0;
+    std::int32_t last = 0;
+};
+
 struct Source {
     std::string brokers;
     std::vector<std::string> topics;
     Start start;
-    std::string partitions = "all";
+    std::string partitions = "all";     // or the share, sorted and joined: "0-7,12"
+    std::vector<PartitionRange> share;  // the same; empty: all
     bool timestamp_from_kafka = true;
     std::optional<Program> timestamp;  // when not from Kafka
     TimestampUnit timestamp_unit = TimestampUnit::ms;

@@ -1,0 +1,37 @@
+// The recorded inputs: what of a configuration can change a result.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "config/document.h"
+#include "config/settings.h"
+
+namespace sluice::config {
+
+// The texts of expressions and templates, which a Pipeline holds only in compiled form. Collected
+// while loading; every text normalised.
+struct InputTexts {
+    std::string timestamp;
+    struct Step {
+        std::string filter;
+        std::vector<std::pair<std::string, std::string>> set;  // path, expression
+    };
+    std::vector<Step> steps;
+    struct Reduction {
+        std::string filter;
+        std::vector<std::string> key;    // expressions, beside Reduction::key
+        std::vector<std::string> write;  // empty: the default
+    };
+    std::vector<Reduction> reductions;  // beside Pipeline::reductions
+};
+
+// Blanks outside quotes become single ones and vanish at the ends: they never change a meaning.
+std::string normalised(std::string_view expression);
+
+// One canonical text (JSON, members sorted, reductions by id): equal texts, equal results. Left out
+// is what only says where and how fast: addresses, credentials, threads, memory, paths, http, log,
+// librdkafka's properties; and `start`, which is used once in the life of a state.
+std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts);
+
+}  // namespace sluice::config

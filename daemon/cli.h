@@ -1,0 +1,85 @@
+// The command line: one table of commands, from which parsing, help and "did you mean" are made.
+#pragma once
+
+#include <expected>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace sluice::daemon {
+
+// `sluice run FILE`
+struct RunOptions {
+    std::string file;
+    bool json = false;  // log lines as JSON
+    bool fresh = false;
+    bool yes = false;  // destructive options were confirmed
+    bool until_end = false;
+    bool keep_open = false;  // with until_end: leave windows open
+    bool accept_gap = false;
+    bool accept_compacted = false;
+    bool force = false;  // file systems that are not known to be safe
+    std::vector<std::string> set;
+};
+
+// `sluice check FILE`
+struct CheckOptions {
+    std::string file;
+    bool json = false;
+    bool offline = false;
+    bool strict = false;
+    std::vector<std::string> set;
+};
+
+// `sluice status NAME`; the target of this and the following is a pipeline's name or its file.
+struct StatusOptions {
+    std::string target;
+    bool json = false;
+    bool watch = false;
+};
+
+// `sluice stop NAME`
+struct StopOptions {
+    std::string target;
+    bool json = false;
+};
+
+// `sluice checkpoint NAME`
+struct CheckpointOptions {
+    std::string target;
+    bool json = false;
+};
+
+// `sluice init [clicks | ysb | minimal]`
+struct InitOptions {
+    std::string example = "clicks";
+    bool json = false;
+};
+
+// `sluice version`
+struct VersionOptions {
+    bool verbose = false;
+    bool json = false;
+};
+
+// `sluice demo`
+struct DemoOptions {
+    bool json = false;
+    std::optional<std::uint64_t> seed;  // none: from the clock; printed
+    bool keep = false;                  // leave the working directory behind
+};
+
+using Command = std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions,
+                             CheckpointOptions, InitOptions, VersionOptions, DemoOptions>;
+
+// There is nothing to run: help was asked for, or the line is wrong.
+struct Leave {
+    int exit_code = 0;
+    std::string out;  // for stdout
+    std::string err;  // for stderr
+};
+
+std::expected<Command, Leave> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace sluice::daemon

@@ -1,0 +1,767 @@
+#include "daemon/coordinator.h"
+
+#include <algorithm>
+
+#include "daemon/partition_meta.h"
+#include "state/model/invariant.h"
+#include "state/model/mutant.h"
+#include "state/store/inputs.h"
+
+namespace sluice::daemon {
+
+namespace {
+
+// How many entries of the journal the workers know ahead. A checkpoint during a replay is put behind the next one after them.
+constexpr std::size_t kReplayAhead = 16;
+constexpr std::int64_t kStopPatienceMs = 5000;
+
+}  // namespace
+
+// Something that every worker was asked for. Takes effect in the order of issue.
+struct Coordinator::Undertaking {
+    Order order;
+    std::size_t unanswered = 0;
+    bool checkpoint = false;  // else, for seals: a spill
+    bool last = false;        // the checkpoint of an orderly stop
+    std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
+    std::vector<PartitionState> partitions;
+    std::vector<model::ValueErrors> errors;
+    model::EventTime incomplete_before = kNoTime;
+    std::int64_t pause_ns = 0;
+    // Read before the seal was asked for: a window that is acknowledged while the seal is under way may have rows behind it.
+    std::vector<model::EventTime> frontiers;
+
+    bool journaled() const {
+        return order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind);
+    }
+    bool seals() const {
+        return order.seal_after ||
+               (order.kind == Order::Kind::barrier && !model::journaled(order.barrier.kind));
+    }
+};
+
+// When which frontier of a reduction was acknowledged: rows stay for the result retention after that.
+struct Coordinator::Retained {
+    struct Acknowledged {
+        model::EventTime frontier;
+        model::EventTime at;  // wall clock
+    };
+    std::deque<Acknowledged> history;  // ascending
+    model::EventTime noted = kNoTime;
+    model::EventTime dropped = kNoTime;
+
+    void expire(model::EventTime up_to) {
+        dropped = std::max(dropped, up_to);
+        while (!history.empty() && history.front().frontier <= dropped) {
+            history.pop_front();
+        }
+    }
+};
+
+Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
+    : parts_(std::move(parts)),
+      options_(options),
+      meta_(std::move(start.meta)),
+      time_keeper_(parts_.pipeline, parts_.clock, {meta_.clock, meta_.tick, meta_.cut_floor, meta_.cap}) {
+    const std::size_t reductions = parts_.pipeline.reductions.size();
+    INVARIANT(meta_.reductions.size() == reductions && start.open_ends.size() == reductions,
+              "the checkpoint's reductions are the pipeline's");
+    number_ = std::max(meta_.number, start.journal_end);
+    journaled_ = start.journal_end;
+    for (model::Barrier& barrier : start.replay) {
+        replay_.push_back(std::move(barrier));
+    }
+    owned_ = meta_.partitions.size();
+    open_ends_.resize(reductions);
+    retained_.resize(reductions);
+    for (std::size_t r = 0; r < reductions; ++r) {
+        open_ends_[r].insert(start.open_ends[r].begin(), start.open_ends[r].end());
+        retained_[r].dropped = meta_.reductions[r].dropped.value_or(kNoTime);
+    }
+    // Windows that were closed before the checkpoint and not acknowledged in it.
+    Allowance allowance;
+    allowance.barrier = journaled_;
+    allowance.processing_time = meta_.tick;
+    allowance.incomplete_before = incomplete_before(meta_);
+    parts_.emitter.allow(allowance);
+    checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    collect_progress();
+    publish();
+}
+
+Coordinator::~Coordinator() = default;
+
+bool Coordinator::step() {
+    if (outcome() != Outcome::running) {
+        return false;
+    }
+    take_answers();
+    bool busy = settle();
+    busy |= take_snapshotter_result();
+    if (outcome() != Outcome::running) {
+        return true;
+    }
+    collect_progress();
+    note_acknowledged();
+    apply_pressure();
+    busy |= feed_replay();
+    if (live_) {
+        take_up_partitions();
+        busy |= decide_time();
+    }
+    busy |= close_what_is_over();
+    busy |= decide_checkpoint();
+    busy |= decide_end();
+    publish();
+    return busy;
+}
+
+// ---- undertakings ---------------------------------------------------------------------------------------------
+
+Coordinator::Undertaking& Coordinator::undertake(Order order) {
+    order.ticket = ++tickets_;
+    auto undertaking = std::make_unique<Undertaking>();
+    undertaking->order = order;
+    undertaking->unanswered = parts_.workers.size();
+    undertakings_.push_back(std::move(undertaking));
+    for (Worker* worker : parts_.workers) {
+        worker->put(order);
+        worker->wake();
+    }
+    return *undertakings_.back();
+}
+
+Coordinator::Undertaking& Coordinator::issue(model::Barrier barrier) {
+    Order order;
+    order.kind = Order::Kind::barrier;
+    order.barrier = std::move(barrier);
+    order.barrier.number = ++number_;
+    return undertake(std::move(order));
+}
+
+void Coordinator::take_answers() {
+    while (auto answer = parts_.answers.take()) {
+        const auto found = std::find_if(undertakings_.begin(), undertakings_.end(), [&](const auto& u) {
+            return u->order.ticket == answer->ticket;
+        });
+        INVARIANT(found != undertakings_.end() && (*found)->unanswered > 0,
+                  "an answer belongs to one undertaking");
+        Undertaking& undertaking = **found;
+        --undertaking.unanswered;
+        for (const state::SealedSlice& sealed : answer->tables) {
+            open_ends_[index_of(meta_, sealed.reduction)].insert(sealed.slice.end);
+        }
+        if (!answer->tables.empty()) {
+            parts_.store.add_tables(answer->tag, std::move(answer->tables));
+        }
+        undertaking.next_offsets.insert(undertaking.next_offsets.end(), answer->next_offsets.begin(),
+                                        answer->next_offsets.end());
+        for (PartitionState& partition : answer->partitions) {
+            undertaking.partitions.push_back(std::move(partition));
+        }
+        undertaking.incomplete_before = std::max(undertaking.incomplete_before, answer->incomplete_before);
+        undertaking.pause_ns = std::max(undertaking.pause_ns, answer->pause_ns);
+        if (undertaking.errors.size() < answer->errors.size()) {
+            undertaking.errors.resize(answer->errors.size());
+        }
+        for (std::size_t i = 0; i < answer->errors.size(); ++i) {
+            undertaking.errors[i] += answer->errors[i];
+        }
+    }
+}
+
+bool Coordinator::settle() {
+    std::size_t complete = 0;
+    std::vector<model::Barrier> entries;
+    while (complete < undertakings_.size() && undertakings_[complete]->unanswered == 0) {
+        Undertaking& undertaking = *undertakings_[complete];
+        if (undertaking.order.kind == Order::Kind::barrier) {
+            for (const auto& [partition, offset] : undertaking.next_offsets) {
+                undertaking.order.barrier.next_offsets[parts_.partitions[partition]] = offset;
+            }
+        }
+        if (undertaking.journaled()) {
+            entries.push_back(undertaking.order.barrier);
+        }
+        ++complete;
+    }
+    if (complete == 0) {
+        return false;
+    }
+    // Everything that takes effect below rests on these numbers; they are durable first.
+    if (SLUICE_MUTANT(BARRIER_BEFORE_FSYNC)) {
+        for (std::size_t i = 0; i < complete; ++i) {
+            take_effect(*undertakings_[i]);
+        }
+    }
+    if (!entries.empty()) {
+        if (auto written = parts_.journal.append(entries); !written) {
+            fail(written.error());
+            return true;
+        }
+    }
+    for (std::size_t i = 0; i < complete; ++i) {
+        const std::unique_ptr<Undertaking> undertaking = std::move(undertakings_.front());
+        undertakings_.pop_front();
+        if (!SLUICE_MUTANT(BARRIER_BEFORE_FSYNC)) {
+            take_effect(*undertaking);
+        }
+    }
+    return true;
+}
+
+void Coordinator::take_effect(Undertaking& undertaking) {
+    const Order& order = undertaking.order;
+    const model::Barrier& barrier = order.barrier;
+    Allowance allowance;
+    allowance.incomplete_before = undertaking.incomplete_before;
+    switch (order.kind) {
+        case Order::Kind::assign:
+        case Order::Kind::replay_over:
+            return;
+        case Order::Kind::close:
+            close_under_way_ = false;
+            for (std::size_t r = 0; r < open_ends_.size(); ++r) {
+                const config::Reduction& reduction = parts_.pipeline.reductions[r];
+                if (reduction.time == config::TimeKind::event) {
+                    auto& ends = open_ends_[r];
+                    ends.erase(ends.begin(),
+                               ends.upper_bound(model::saturating_add(order.time, -reduction.allowed_lateness_ms)));
+                }
+            }
+            allowance.event_time = order.time;
+            break;
+        case Order::Kind::barrier:
+        case Order::Kind::replayed:
+            if (order.kind == Order::Kind::replayed) {
+                --replay_under_way_;
+            }
+            if (model::journaled(barrier.kind)) {
+                journaled_ = std::max(journaled_, barrier.number);
+            }
+            if (barrier.kind == model::BarrierKind::cut) {
+                meta_.cut_floor = std::max(meta_.cut_floor, barrier.time);
+            } else if (barrier.kind == model::BarrierKind::cap) {
+                meta_.cap = barrier.time;
+            } else if (barrier.kind == model::BarrierKind::tick) {
+                meta_.tick = barrier.time;
+                allowance.processing_time = barrier.time;
+                for (std::size_t r = 0; r < open_ends_.size(); ++r) {
+                    if (parts_.pipeline.reductions[r].time == config::TimeKind::processing) {
+                        open_ends_[r].erase(open_ends_[r].begin(), open_ends_[r].upper_bound(barrier.time));
+                    }
+                }
+            }
+            meta_.clock = std::max(meta_.clock, barrier.clock);
+            if (undertaking.seals()) {
+                hand_to_snapshotter(undertaking);
+            }
+            break;
+    }
+    if (allowance.event_time != kNoTime || allowance.processing_time != kNoTime) {
+        allowance.barrier = journaled_;
+        parts_.emitter.allow(allowance);
+    }
+}
+
+// ---- replay ---------------------------------------------------------------------------------------------------
+
+bool Coordinator::feed_replay() {
+    if (live_) {
+        return false;
+    }
+    bool busy = false;
+    while (!replay_.empty() && replay_under_way_ < kReplayAhead) {
+        Order order;
+        order.kind = Order::Kind::replayed;
+        order.barrier = std::move(replay_.front());
+        replay_.pop_front();
+        time_keeper_.replayed(order.barrier);
+        // No worker knows this entry yet, so none has passed it: the place for a checkpoint, if one is due.
+        order.seal_after = checkpoint_wanted_ && !seal_under_way_;
+        ++replay_under_way_;
+        std::vector<model::EventTime> frontiers;
+        if (order.seal_after) {
+            frontiers = acknowledged();
+            begin_checkpoint();
+        }
+        Undertaking& undertaking = undertake(std::move(order));
+        undertaking.checkpoint = undertaking.order.seal_after;
+        undertaking.frontiers = std::move(frontiers);
+        busy = true;
+    }
+    if (replay_.empty() && replay_under_way_ == 0) {
+        go_live();
+        busy = true;
+    }
+    return busy;
+}
+
+void Coordinator::go_live() {
+    live_ = true;
+    // Until now every partition was held at the last journaled offsets. What follows is decided anew, before the first record:
+    // the guard and the window of processing time that is open now.
+    decide_time();
+    Order order;
+    order.kind = Order::Kind::replay_over;
+    undertake(std::move(order));
+}
+
+// ---- time -----------------------------------------------------------------------------------------------------
+
+model::EventTime Coordinator::least_watermark() const {
+    model::EventTime least = model::kAfterAll;
+    std::size_t seen = 0;
+    for (const WorkerProgress& worker : progress_) {
+        for (const PartitionProgress& partition : worker.partitions) {
+            least = std::min(least, partition.watermark);
+            ++seen;
+        }
+    }
+    // One that was assigned and has not reported yet could be anywhere.
+    return seen == 0 || seen < owned_ ? kNoTime : least;
+}
+
+ingest::TimeView Coordinator::time_view() const {
+    ingest::TimeView view;
+    for (const WorkerProgress& worker : progress_) {
+        view.cap_wanted |= worker.wants_cap;
+        for (const PartitionProgress& partition : worker.partitions) {
+            ingest::PartitionView seen;
+            seen.partition = parts_.partitions[partition.partition];
+            seen.watermark = partition.watermark;
+            seen.greatest = partition.greatest_timestamp;
+            seen.idle = partition.idle;
+            seen.quiet_since_ms = partition.quiet_since_ms;
+            seen.last_arrival_ms = partition.last_arrival_ms;
+            view.partitions.push_back(std::move(seen));
+        }
+    }
+    view.open.resize(open_ends_.size());
+    for (std::size_t r = 0; r < open_ends_.size(); ++r) {
+        ingest::OpenWindows& open = view.open[r];
+        for (const WorkerProgress& worker : progress_) {
+            if (worker.first_end[r] != model::kAfterAll) {
+                open.first_end = std::min(open.first_end, worker.first_end[r]);
+                open.last_end = std::max(open.last_end, worker.last_end[r]);
+            }
+        }
+        if (!open_ends_[r].empty()) {
+            open.first_end = std::min(open.first_end, *open_ends_[r].begin());
+            open.last_end = std::max(open.last_end, *open_ends_[r].rbegin());
+        }
+    }
+    return view;
+}
+
+bool Coordinator::decide_time() {
+    if (stopping_ || forced_) {
+        return false;
+    }
+    bool issued = false;
+    for (model::Barrier& barrier : time_keeper_.decide(time_view())) {
+        issue(std::move(barrier));
+        issued = true;
+    }
+    return issued;
+}
+
+bool Coordinator::close_what_is_over() {
+    if (close_under_way_ || stopping_) {
+        return false;
+    }
+    const model::EventTime over = least_watermark();
+    if (over == kNoTime || over == model::kAfterAll) {
+        return false;
+    }
+    const ingest::TimeView view = time_view();
+    for (std::size_t r = 0; r < open_ends_.size(); ++r) {
+        const config::Reduction& reduction = parts_.pipeline.reductions[r];
+        if (reduction.time == config::TimeKind::event && view.open[r].any() &&
+            model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
+            close_under_way_ = true;
+            Order order;
+            order.kind = Order::Kind::close;
+            order.time = over;
+            undertake(std::move(order));
+            return true;
+        }
+    }
+    return false;
+}
+
+// A partition found while the daemon runs. It is read from its beginning, behind a cut that carries the pipeline's watermark:
+// the cut's floor holds from offset 0 for a partition that it does not list, so old records in it are late, in replay too.
+void Coordinator::take_up_partitions() {
+    std::vector<Found> found;
+    {
+        std::lock_guard lock(mutex_);
+        found.swap(found_);
+    }
+    if (found.empty() || stopping_ || forced_) {
+        return;
+    }
+    ingest::TimeView view = time_view();
+    view.take_up = true;
+    for (model::Barrier& barrier : time_keeper_.decide(view)) {
+        issue(std::move(barrier));
+    }
+    for (const Found& one : found) {
+        Order order;
+        order.kind = Order::Kind::assign;
+        order.partition = one.partition;
+        order.next_offset = one.begin;
+        order.empty = one.empty;
+        order.until = one.until;
+        order.time = time_keeper_.state().floor;
+        order.worker = static_cast<std::uint32_t>(one.partition % parts_.workers.size());
+        ++owned_;
+        undertake(std::move(order));
+    }
+}
+
+void Coordinator::add_partition(Found found) {
+    std::lock_guard lock(mutex_);
+    found_.push_back(found);
+}
+
+// ---- checkpoints ----------------------------------------------------------------------------------------------
+
+bool Coordinator::decide_checkpoint() {
+    const std::int64_t now = parts_.clock.steady_ms();
+    if (checkpoints_requested_.load() > checkpoints_begun_ ||
+        now - checkpoint_begun_ms_ >= parts_.pipeline.state.checkpoint_every_ms) {
+        checkpoint_wanted_ = true;
+    }
+    if (!live_ || seal_under_way_ || stopping_ || forced_) {
+        return false;  // in a replay feed_replay() places it
+    }
+    if (checkpoint_wanted_ && now >= checkpoint_earliest_ms_) {
+        seal(model::BarrierKind::seal, false);
+        return true;
+    }
+    if (table_bytes() > parts_.memory_bytes / 2) {
+        seal(model::BarrierKind::spill, false);
+        return true;
+    }
+    return false;
+}
+
+std::size_t Coordinator::table_bytes() const {
+    std::size_t bytes = parts_.store.table_bytes();
+    for (const WorkerProgress& worker : progress_) {
+        bytes += worker.table_bytes;
+    }
+    return bytes;
+}
+
+void Coordinator::begin_checkpoint() {
+    seal_under_way_ = true;
+    checkpoint_wanted_ = false;
+    checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    checkpoints_begun_ = checkpoints_requested_.load();
+}
+
+void Coordinator::seal(model::BarrierKind kind, bool last) {
+    const bool checkpoint = kind == model::BarrierKind::seal;
+    std::vector<model::EventTime> frontiers = acknowledged();
+    if (checkpoint) {
+        begin_checkpoint();
+    } else {
+        seal_under_way_ = true;
+    }
+    model::Barrier barrier;
+    barrier.kind = kind;
+    barrier.clock = time_keeper_.next_clock();
+    Undertaking& undertaking = issue(std::move(barrier));
+    undertaking.checkpoint = checkpoint;
+    undertaking.last = last;
+    undertaking.frontiers = std::move(frontiers);
+}
+
+std::vector<model::EventTime> Coordinator::acknowledged() const {
+    std::vector<model::EventTime> frontiers;
+    for (std::uint32_t r = 0; r < open_ends_.size(); ++r) {
+        frontiers.push_back(parts_.sink.acknowledged(r));
+    }
+    return frontiers;
+}
+
+void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
+    state::SnapshotJob job;
+    job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint : state::SnapshotJob::Kind::spill;
+    job.number = undertaking.order.barrier.number;
+    if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
+        undertaking.frontiers = acknowledged();
+    }
+    for (std::size_t r = 0; r < meta_.reductions.size(); ++r) {
+        state::ReductionMeta& kept = meta_.reductions[r];
+        if (undertaking.frontiers[r] != kNoTime) {
+            kept.acknowledged = undertaking.frontiers[r];
+        }
+        // What is acknowledged in the very snapshot and past its retention needs no run any more.
+        // The live store drops rows up to there once the snapshot, and with it the acknowledgement, is committed.
+        const model::EventTime expired =
+            std::min(past_retention(retained_[r]), kept.acknowledged.value_or(kNoTime));
+        if (expired != kNoTime) {
+            job.discards[kept.number] = expired;
+            kept.dropped = std::max(kept.dropped.value_or(kNoTime), expired);
+            retained_[r].expire(expired);
+        }
+        if (parts_.emitter.fired(r) != kNoTime) {
+            kept.fired = parts_.emitter.fired(r);
+        }
+    }
+    if (undertaking.checkpoint) {
+        job.meta = meta_;
+        job.meta.number = job.number;
+        job.meta.journal_number = journaled_;
+        job.meta.reset_sink = false;
+        job.meta.clock = undertaking.order.barrier.clock;
+        job.meta.partitions.clear();
+        model::Ledger total;
+        for (const PartitionState& partition : undertaking.partitions) {
+            job.meta.partitions.push_back(to_meta(partition, parts_.partitions, parts_.pipeline));
+            if (!partition.ledger.balanced() ||
+                !std::all_of(partition.reductions.begin(), partition.reductions.end(),
+                             [](const auto& ledger) { return ledger.balanced(); })) {
+                INVARIANT(false, "the ledger balances");
+            }
+        }
+        std::sort(job.meta.partitions.begin(), job.meta.partitions.end(),
+                  [](const auto& a, const auto& b) { return a.partition < b.partition; });
+        job.inputs_text = parts_.pipeline.inputs;
+        job.before_commit = [letters = &parts_.dead_letters] { return letters->sync(); };
+        pauses_[job.number] = undertaking.pause_ns;
+    } else {
+        job.meta.number = job.number;
+        job.meta.reductions = meta_.reductions;
+    }
+    seals_last_[job.number] = undertaking.last;
+    parts_.snapshotter.submit(std::move(job));
+}
+
+bool Coordinator::take_snapshotter_result() {
+    bool any = false;
+    while (auto result = parts_.snapshotter.take_result()) {
+        any = true;
+        const bool last = std::exchange(seals_last_[result->number], false);
+        seals_last_.erase(result->number);
+        seal_under_way_ = false;
+        std::lock_guard lock(mutex_);
+        if (result->outcome == state::SnapshotResult::Outcome::unusable) {
+            failure_ = result->error;
+            outcome_.store(Outcome::failed, std::memory_order_release);
+            return true;
+        }
+        const bool checkpoint = result->kind == state::SnapshotJob::Kind::checkpoint;
+        if (result->outcome == state::SnapshotResult::Outcome::skipped) {
+            report_.checkpoint_problem = result->error.text;
+            ++report_.checkpoints_failed;
+            checkpoint_earliest_ms_ = parts_.clock.steady_ms() + 1000;
+            checkpoint_wanted_ = true;
+        } else if (checkpoint) {
+            report_.checkpoint_problem.clear();
+            ++report_.checkpoints_completed;
+            report_.last_checkpoint = Taken{result->checkpoint, pauses_[result->number] / 1000};
+            for (const state::PartitionMeta& partition : result->meta.partitions) {
+                report_.committed_offsets[partition.partition] = partition.next_offset;
+            }
+            // A checkpoint that cost much is followed by a pause of four times its time, at most ten intervals.
+            const auto cost = static_cast<std::int64_t>(result->checkpoint.duration_ms) * 4;
+            checkpoint_earliest_ms_ = checkpoint_begun_ms_ +
+                                      std::min(cost, 10 * parts_.pipeline.state.checkpoint_every_ms);
+            checkpoints_done_.store(checkpoints_begun_);
+        }
+        if (checkpoint) {
+            pauses_.erase(result->number);
+        }
+        if (last) {
+            last_checkpoint_ok_.store(result->outcome == state::SnapshotResult::Outcome::done);
+            outcome_.store(Outcome::finished, std::memory_order_release);
+        }
+        if (!result->note.empty()) {
+            report_.notes.push_back(result->note);
+        }
+    }
+    // The snapshotter asks for it from its own thread; the journal is ours.
+    const model::BarrierNumber forget = forget_.exchange(0);
+    if (forget != 0) {
+        if (auto forgotten = parts_.journal.forget_before(forget); !forgotten) {
+            fail(forgotten.error());
+        }
+    }
+    return any;
+}
+
+// ---- what was acknowledged, and for how long it is kept -------------------------------------------------------
+
+void Coordinator::note_acknowledged() {
+    for (std::uint32_t r = 0; r < retained_.size(); ++r) {
+        Retained& retained = retained_[r];
+        const model::EventTime frontier = parts_.sink.acknowledged(r);
+        if (frontier < retained.noted) {  // Redis lost results: what is sent again begins its retention anew
+            while (!retained.history.empty() && retained.history.back().frontier > frontier) {
+                retained.history.pop_back();
+            }
+            retained.noted = frontier;
+        } else if (frontier > retained.noted) {
+            // What was acknowledged before this start counts its retention from now: when it was is not kept.
+            retained.history.push_back({frontier, parts_.clock.wall_ms()});
+            retained.noted = frontier;
+            if (SLUICE_MUTANT(DROP_ON_ACKNOWLEDGEMENT)) {
+                static_cast<void>(parts_.store.set_dropped(meta_.reductions[r].number, frontier));
+            }
+        }
+    }
+}
+
+model::EventTime Coordinator::past_retention(const Retained& retained) const {
+    const model::EventTime now = parts_.clock.wall_ms();
+    model::EventTime past = retained.dropped;
+    for (const Retained::Acknowledged& one : retained.history) {
+        if (one.at + parts_.pipeline.sink.result_retention_ms > now) {
+            break;
+        }
+        past = std::max(past, one.frontier);
+    }
+    return past;
+}
+
+// ---- pressure and the end -------------------------------------------------------------------------------------
+
+void Coordinator::set_hold(std::string reason) {
+    std::lock_guard lock(mutex_);
+    hold_ = std::move(reason);
+}
+
+void Coordinator::apply_pressure() {
+    std::string reason;
+    if (stopping_) {
+        reason = "stopping";
+    } else if (parts_.emitter.blocked()) {
+        reason = "the sink's queue is full";
+    } else if (table_bytes() > parts_.memory_bytes) {
+        reason = "the memory budget is used up";
+    } else if (parts_.store.under_pressure()) {
+        reason = "RocksDB has too many files in level 0";
+    } else {
+        std::lock_guard lock(mutex_);
+        reason = hold_;
+    }
+    for (Worker* worker : parts_.workers) {
+        worker->set_paused(!reason.empty());
+    }
+    std::lock_guard lock(mutex_);
+    report_.input_paused_reason = std::move(reason);
+}
+
+void Coordinator::request_stop() { stop_requested_.store(true); }
+
+std::uint64_t Coordinator::request_checkpoint() { return checkpoints_requested_.fetch_add(1) + 1; }
+
+bool Coordinator::checkpoint_done(std::uint64_t ticket) const { return checkpoints_done_.load() >= ticket; }
+
+bool Coordinator::everything_delivered() const {
+    return undertakings_.empty() && parts_.emitter.quiet() && parts_.sink.settled();
+}
+
+bool Coordinator::decide_end() {
+    if (stop_requested_.load() && !stopping_ && live_) {
+        stopping_ = true;
+        stopping_since_ms_ = parts_.clock.steady_ms();
+        return true;
+    }
+    if (stop_requested_.load() && !live_) {
+        // Nothing new was taken: the checkpoint that was restored and the journal say it all.
+        last_checkpoint_ok_.store(true);
+        outcome_.store(Outcome::finished, std::memory_order_release);
+        return true;
+    }
+    if (options_.until_end && live_ && !stopping_) {
+        {
+            std::lock_guard lock(mutex_);
+            if (!found_.empty()) {
+                return false;
+            }
+        }
+        const bool reached = owned_ > 0 && std::all_of(progress_.begin(), progress_.end(), [&](const auto& worker) {
+            return worker.until_end_reached;
+        });
+        if (!reached || !undertakings_.empty() || close_what_is_over()) {
+            return false;
+        }
+        if (!forced_ && !options_.keep_open) {
+            ingest::TimeView view = time_view();
+            view.finish = true;
+            const auto barriers = time_keeper_.decide(view);
+            forced_ = true;
+            for (const model::Barrier& barrier : barriers) {
+                issue(barrier);
+            }
+            if (!barriers.empty()) {
+                return true;
+            }
+        }
+        forced_ = true;
+        if (!everything_delivered()) {
+            return false;
+        }
+        stopping_ = true;
+        stopping_since_ms_ = parts_.clock.steady_ms();
+    }
+    if (stopping_ && !last_checkpoint_issued_ && !seal_under_way_ && undertakings_.empty()) {
+        const bool patience_over = parts_.clock.steady_ms() - stopping_since_ms_ >= kStopPatienceMs;
+        if (!everything_delivered() && !patience_over) {
+            return false;
+        }
+        last_checkpoint_issued_ = true;
+        seal(model::BarrierKind::seal, true);
+        return true;
+    }
+    return false;
+}
+
+void Coordinator::fail(model::Error error) {
+    std::lock_guard lock(mutex_);
+    failure_ = std::move(error);
+    outcome_.store(Outcome::failed, std::memory_order_release);
+}
+
+model::Error Coordinator::failure() const {
+    std::lock_guard lock(mutex_);
+    return failure_;
+}
+
+// ---- what others see ------------------------------------------------------------------------------------------
+
+void Coordinator::collect_progress() {
+    progress_.clear();
+    for (const Worker* worker : parts_.workers) {
+        progress_.push_back(worker->progress());
+    }
+}
+
+void Coordinator::publish() {
+    const ingest::TimeView view = time_view();
+    std::lock_guard lock(mutex_);
+    report_.live = live_;
+    report_.number = number_;
+    report_.watermark = time_keeper_.watermark(view);
+    report_.acknowledged = acknowledged();
+    report_.open_windows.resize(open_ends_.size());
+    for (std::size_t r = 0; r < open_ends_.size(); ++r) {
+        std::uint64_t in_tables = 0;
+        for (const WorkerProgress& worker : progress_) {
+            in_tables = std::max(in_tables, worker.open_windows[r]);
+        }
+        report_.open_windows[r] = std::max<std::uint64_t>(open_ends_[r].size(), in_tables);
+    }
+}
+
+Coordinator::Report Coordinator::report() const {
+    std::lock_guard lock(mutex_);
+    return report_;
+}
+
+}  // namespace sluice::daemon

@@ -1,0 +1,588 @@
+#include "daemon/engine.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "daemon/partition_meta.h"
+#include "state/model/invariant.h"
+#include "state/model/mutant.h"
+
+namespace sluice::daemon {
+
+namespace {
+
+constexpr std::int64_t kAskTimeoutMs = 5000;
+// More partitions than this cannot be found while running; room for them is made once.
+constexpr std::size_t kPartitionRoom = 1 << 14;
+
+int exit_code_of(const model::Error& error) {
+    switch (error.kind) {
+        case model::ErrorKind::corrupt:
+            return kExitDamaged;
+        case model::ErrorKind::invalid:
+            return kExitConfiguration;
+        case model::ErrorKind::fenced:
+            return kExitFenced;
+        case model::ErrorKind::unavailable:
+        case model::ErrorKind::exhausted:
+        case model::ErrorKind::cancelled:
+            break;
+    }
+    return kExitStateBroken;
+}
+
+// What of a reduction its rows hold and mean; a different text is different state.
+std::string schema_of(const config::Reduction& reduction) {
+    std::string schema = "v1";
+    for (const config::ReductionCall& call : reduction.calls) {
+        schema += ";" + call.text;
+    }
+    return schema;
+}
+
+}  // namespace
+
+bool in_share(const std::string& share, std::int32_t partition) {
+    if (share == "all") {
+        return true;
+    }
+    const char* at = share.data();
+    const char* const end = at + share.size();
+    while (at < end) {
+        std::int32_t first = 0;
+        const auto begun = std::from_chars(at, end, first);
+        std::int32_t last = first;
+        at = begun.ptr;
+        if (at < end && *at == '-') {
+            at = std::from_chars(at + 1, end, last).ptr;
+        }
+        if (partition >= first && partition <= last) {
+            return true;
+        }
+        while (at < end && (*at == ',' || *at == ' ')) {
+            ++at;
+        }
+        if (begun.ec != std::errc{}) {
+            return false;
+        }
+    }
+    return false;
+}
+
+Engine::Engine(const config::Pipeline& pipeline, Seams seams, Options options)
+    : pipeline_(pipeline),
+      seams_(std::move(seams)),
+      options_(std::move(options)),
+      catalogue_(seams_.disk, state::StatePaths{pipeline.state.directory}),
+      inputs_(seams_.disk, catalogue_.paths().inputs()) {
+    partitions_.reserve(kPartitionRoom);
+}
+
+Engine::~Engine() {
+    coordinator_.reset();
+    workers_.clear();
+    emitter_.reset();
+    snapshotter_.reset();
+    sink_.reset();
+    store_.reset();
+}
+
+bool Engine::fail(int exit_code, std::string text) {
+    failure_ = {exit_code, std::move(text)};
+    stage_ = Stage::failed;
+    return false;
+}
+
+bool Engine::wait_for(std::string what) {
+    waiting_for_ = std::move(what);
+    return false;
+}
+
+bool Engine::start_step() {
+    waiting_for_.clear();
+    switch (stage_) {
+        case Stage::journal:
+            return open_journal();
+        case Stage::restore:
+            return restore_some();
+        case Stage::first:
+            return first_checkpoint();
+        case Stage::sink:
+            return greet_sink();
+        case Stage::open:
+        case Stage::running:
+        case Stage::failed:
+            break;
+    }
+    return false;
+}
+
+// ---- journal and restore --------------------------------------------------------------------------------------
+
+bool Engine::open_journal() {
+    auto opened = state::Journal::open(seams_.disk, catalogue_.paths().journal(), {.boot = options_.boot});
+    if (!opened) {
+        return fail(exit_code_of(opened.error()), opened.error().text);
+    }
+    for (const std::string& repair : opened->repairs) {
+        options_.say("journal: " + repair);
+    }
+    journal_ = std::move(opened->journal);
+
+    state::RestoreOptions restore;
+    restore.store.disk = &seams_.disk;
+    restore.store.env = &seams_.rocks_env;
+    restore.store.block_cache_bytes = std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 32, 4u << 20, 256u << 20);
+    restore.boot = options_.boot;
+    restore.pipeline = pipeline_.name;
+    restore.inputs_text = pipeline_.inputs;
+    restore.verify_full = pipeline_.state.verify_full;
+    restore.fresh = options_.fresh;
+    restore.journal_has_entries = journal_->last_number() > 0;
+    restore.journal_covers = [this](const state::CheckpointMeta& meta) { return journal_covers(meta); };
+    restore.source_has = [this](const state::CheckpointMeta& meta) { return source_has(meta); };
+    restore_ = std::make_unique<state::Restore>(std::move(restore), catalogue_, inputs_);
+    stage_ = Stage::restore;
+    return true;
+}
+
+model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
+    if (meta.lineage != state::to_string(journal_->lineage())) {
+        return model::invalid("belongs to another lineage than the journal");
+    }
+    if (journal_->last_number() < meta.journal_number) {
+        return model::corrupt("the journal ends at barrier " + std::to_string(journal_->last_number()) +
+                              ", below the snapshot's " + std::to_string(meta.journal_number));
+    }
+    if (journal_->has_gap_after(meta.journal_number)) {
+        return model::corrupt("the journal has a gap behind barrier " + std::to_string(meta.journal_number));
+    }
+    return {};
+}
+
+// Kafka still has what the snapshot wants to go on from, and it is the same log.
+model::Status Engine::source_has(const state::CheckpointMeta& meta) {
+    std::vector<model::Partition> wanted;
+    for (const state::PartitionMeta& partition : meta.partitions) {
+        wanted.push_back(partition.partition);
+    }
+    TRY(ranges, seams_.log.ranges(wanted, kAskTimeoutMs));
+    std::string missing;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        const state::PartitionMeta& partition = meta.partitions[i];
+        const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
+        if (!gone.empty()) {
+            missing += (missing.empty() ? "" : "; ") + gone;
+            continue;
+        }
+        if (!partition.probe) {
+            continue;
+        }
+        if (partition.probe->offset < ranges[i].begin) {
+            options_.say(model::to_string(wanted[i]) + ": the last record that was read has expired; it cannot be compared");
+            continue;
+        }
+        TRY(found, seams_.log.probe(wanted[i], partition.probe->offset, kAskTimeoutMs));
+        if (!found || *found != partition.probe->hash) {
+            missing += (missing.empty() ? "" : "; ") + model::to_string(wanted[i]) + ": the record at offset " +
+                       std::to_string(partition.probe->offset) +
+                       (found ? " is another one than the one that was read: the topic was made anew"
+                              : " is gone: the topic was made anew, or is compacted");
+        }
+    }
+    if (!missing.empty()) {
+        return model::invalid(missing);
+    }
+    return {};
+}
+
+bool Engine::restore_some() {
+    const auto phase = restore_->step();
+    if (!phase) {
+        if (phase.error().kind == model::ErrorKind::unavailable && restore_->phase() == state::Restore::Phase::verify) {
+            return wait_for("kafka: " + phase.error().text);
+        }
+        if (restore_->recorded_inputs()) {
+            return fail(kExitConfiguration, phase.error().text);
+        }
+        return fail(exit_code_of(phase.error()), phase.error().text);
+    }
+    return *phase == state::Restore::Phase::done ? finish_restore() : true;
+}
+
+bool Engine::finish_restore() {
+    state::Restore::Restored restored = restore_->finish();
+    store_ = std::move(restored.store);
+    token_ = std::move(restored.token);
+    if (!restored.meta) {
+        fresh_start_ = true;
+        stage_ = Stage::first;
+        return true;
+    }
+    meta_ = std::move(*restored.meta);
+    fill_reductions();
+    for (const state::PartitionMeta& partition : meta_.partitions) {
+        partitions_.push_back(partition.partition);
+    }
+    stage_ = Stage::sink;
+    return true;
+}
+
+// The checkpoint's reductions in the pipeline's order; new ones get numbers.
+void Engine::fill_reductions() {
+    std::vector<state::ReductionMeta> ordered;
+    std::uint32_t greatest = 0;
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        greatest = std::max(greatest, reduction.number);
+    }
+    for (const config::Reduction& reduction : pipeline_.reductions) {
+        if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
+            ordered.push_back(*kept);
+            continue;
+        }
+        state::ReductionMeta made;
+        made.id = reduction.id;
+        made.number = ++greatest;
+        made.family = state::family_for(reduction.window_ms, pipeline_.state.checkpoint_every_ms);
+        made.schema = schema_of(reduction);
+        ordered.push_back(std::move(made));
+    }
+    meta_.reductions = std::move(ordered);
+    store_->set_reductions(meta_.reductions);
+}
+
+// ---- the first checkpoint -------------------------------------------------------------------------------------
+
+bool Engine::share_holds(const model::Partition& partition) const {
+    return in_share(pipeline_.source.partitions, partition.id);
+}
+
+model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
+    TRY(all, seams_.log.partitions(timeout_ms));
+    std::erase_if(all, [&](const model::Partition& partition) { return !share_holds(partition); });
+    std::sort(all.begin(), all.end());
+    return all;
+}
+
+// Symbolic starts become numbers once, and the numbers are durable before the first poll: a start "latest" that was looked up
+// twice would skip what came in between.
+bool Engine::first_checkpoint() {
+    if (snapshotter_ != nullptr) {
+        if (snapshotter_->step()) {
+            return true;
+        }
+        const auto result = snapshotter_->take_result();
+        INVARIANT(result, "a job ends with a result");
+        snapshotter_.reset();
+        if (result->outcome == state::SnapshotResult::Outcome::skipped) {
+            return wait_for("disk: " + result->error.text);
+        }
+        if (result->outcome == state::SnapshotResult::Outcome::unusable) {
+            return fail(kExitStateBroken, result->error.text);
+        }
+        meta_ = result->meta;
+        stage_ = Stage::sink;
+        return true;
+    }
+    auto listed = listed_partitions(kAskTimeoutMs);
+    if (!listed) {
+        return wait_for("kafka: " + listed.error().text);
+    }
+    if (listed->empty()) {
+        return wait_for("kafka: the topic has no partition of ours");
+    }
+    const auto ranges = seams_.log.ranges(*listed, kAskTimeoutMs);
+    if (!ranges) {
+        return wait_for("kafka: " + ranges.error().text);
+    }
+    std::vector<model::Offset> offsets;
+    const config::Start& start = pipeline_.source.start;
+    if (start.kind == config::Start::Kind::time) {
+        auto found = seams_.log.offsets_at(*listed, start.time, kAskTimeoutMs);
+        if (!found) {
+            return wait_for("kafka: " + found.error().text);
+        }
+        offsets = std::move(*found);
+    } else {
+        for (const ingest::LogRange& range : *ranges) {
+            offsets.push_back(start.kind == config::Start::Kind::earliest ? range.begin : range.end);
+        }
+    }
+
+    // A lineage begins: numbers go on above everything that this directory has seen, so that newest stays newest.
+    model::BarrierNumber number = journal_->last_number();
+    if (const auto snapshots = catalogue_.list()) {
+        for (const state::CatalogueEntry& entry : *snapshots) {
+            number = std::max(number, entry.meta ? entry.meta->number : 0);
+        }
+    }
+    if (auto begun = journal_->start_lineage(options_.lineage, number); !begun) {
+        return fail(kExitStateBroken, begun.error().text);
+    }
+    partitions_ = std::move(*listed);
+    partitions_.reserve(kPartitionRoom);
+    meta_ = {};
+    meta_.pipeline = pipeline_.name;
+    meta_.lineage = state::to_string(options_.lineage);
+    meta_.number = number;
+    meta_.journal_number = number;
+    meta_.reset_sink = options_.fresh;
+    meta_.clock = seams_.clock.wall_ms();
+    meta_.inputs = state::inputs_hash(pipeline_.inputs);
+    for (std::size_t i = 0; i < partitions_.size(); ++i) {
+        PartitionState state;
+        state.partition = static_cast<std::uint32_t>(i);
+        state.start_offset = offsets[i];
+        state.next_offset = offsets[i];
+        state.time = ingest::PartitionTime::begin(offsets[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
+        state.reductions.resize(pipeline_.reductions.size());
+        meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
+    }
+    fill_reductions();
+
+    state::SnapshotterOptions options;
+    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
+    options.reserve_bytes = pipeline_.state.reserve_bytes;
+    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_, catalogue_, inputs_);
+    state::SnapshotJob job;
+    job.number = number;
+    job.meta = meta_;
+    job.inputs_text = pipeline_.inputs;
+    snapshotter_->submit(std::move(job));
+    return true;
+}
+
+// ---- sink -----------------------------------------------------------------------------------------------------
+
+bool Engine::greet_sink() {
+    if (sink_ == nullptr) {
+        sinks::SinkSettings settings;
+        settings.pipeline = pipeline_.name;
+        for (const config::Reduction& reduction : pipeline_.reductions) {
+            settings.reductions.push_back(sinks::ReductionOutput::of(reduction));
+        }
+        settings.owner = options_.owner;
+        settings.connections = pipeline_.sink.connections;
+        settings.database = pipeline_.sink.database;
+        settings.username = pipeline_.sink.username;
+        settings.password = options_.redis_password;
+        settings.seed = options_.seed;
+        sink_ = std::make_unique<sinks::RedisSink>(
+            std::move(settings), seams_.redis, seams_.clock, [letters = &seams_.dead_letters](const std::string& line) {
+                return letters->append(line + "\n").has_value();
+            });
+        return true;
+    }
+    const bool moved = sink_->step();
+    switch (sink_->phase()) {
+        case sinks::SinkPhase::connecting:
+        case sinks::SinkPhase::beginning:
+            return moved ? true : wait_for("sink: " + sink_->statistics().reason);
+        case sinks::SinkPhase::fenced:
+            return fail(kExitFenced, sink_->statistics().reason);
+        case sinks::SinkPhase::refused:
+            return fail(kExitPermission, sink_->statistics().reason);
+        case sinks::SinkPhase::running:
+            return prepare();
+        case sinks::SinkPhase::greeted:
+            break;
+    }
+    if (begun_) {
+        return moved;
+    }
+    const sinks::ControlHash found = sink_->handshake();
+    sinks::Begin begin;
+    begin.lineage = meta_.lineage;
+    begin.barrier = meta_.number;
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
+    }
+    if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
+        if (!meta_.reset_sink) {
+            return fail(kExitDamaged, "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
+                                          found.lineage + ", this state to " + meta_.lineage +
+                                          ": another state of the same name writes there, or this one was lost and "
+                                          "begun anew; --fresh takes the results over");
+        }
+        begin.mode = sinks::Begin::Mode::reset;
+    } else if (found.present && found.barrier > journal_->last_number()) {
+        return fail(kExitDamaged, "Redis has results behind barrier " + std::to_string(found.barrier) +
+                                      ", the journal ends at " + std::to_string(journal_->last_number()) +
+                                      ": the journal has lost its tail, or another state of the same name and lineage "
+                                      "writes there");
+    }
+    begun_ = true;
+    sink_->begin(std::move(begin));
+    return true;
+}
+
+// Everything that is looked up once, before the first record: the journal behind the checkpoint, ends, partitions that are new.
+bool Engine::prepare() {
+    auto entries = journal_->entries_after(meta_.number);
+    if (!entries) {
+        return fail(exit_code_of(entries.error()), entries.error().text);
+    }
+    auto listed = listed_partitions(kAskTimeoutMs);
+    if (!listed) {
+        return wait_for("kafka: " + listed.error().text);
+    }
+    std::set<model::Partition> known(partitions_.begin(), partitions_.end());
+    std::set<model::Partition> journaled;
+    for (const model::Barrier& barrier : *entries) {
+        for (const auto& [partition, offset] : barrier.next_offsets) {
+            journaled.insert(partition);
+        }
+    }
+    std::vector<model::Partition> added;  // found since the checkpoint
+    for (const model::Partition& partition : *listed) {
+        if (!known.contains(partition)) {
+            added.push_back(partition);
+        }
+    }
+    std::vector<model::Partition> asked = partitions_;
+    asked.insert(asked.end(), added.begin(), added.end());
+    const auto ranges = seams_.log.ranges(asked, kAskTimeoutMs);
+    if (!ranges) {
+        return wait_for("kafka: " + ranges.error().text);
+    }
+    until_.clear();
+    found_.clear();
+    const auto until = [&](std::size_t i) {
+        return options_.until_end ? std::optional((*ranges)[i].end) : std::nullopt;
+    };
+    for (std::size_t i = 0; i < partitions_.size(); ++i) {
+        until_.push_back(until(i));
+    }
+    // Those that the journal names were taken up before the crash: the replay reads them in their places. The others come when
+    // live time begins.
+    for (const bool replayed : {true, false}) {
+        for (std::size_t a = 0; a < added.size(); ++a) {
+            if (journaled.contains(added[a]) != replayed) {
+                continue;
+            }
+            const ingest::LogRange& range = (*ranges)[known.size() + a];
+            const bool empty = range.begin == range.end;
+            partitions_.push_back(added[a]);
+            const auto number = static_cast<std::uint32_t>(partitions_.size() - 1);
+            if (!replayed) {
+                found_.push_back({number, range.begin, empty, until(known.size() + a)});
+                continue;
+            }
+            PartitionState state;
+            state.partition = number;
+            state.start_offset = range.begin;
+            state.next_offset = range.begin;
+            state.time = ingest::PartitionTime::begin(range.begin, empty, meta_.cut_floor);
+            state.reductions.resize(pipeline_.reductions.size());
+            meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
+            until_.push_back(until(known.size() + a));
+        }
+    }
+    start_.meta = meta_;
+    start_.replay = std::move(*entries);
+    start_.journal_end = journal_->last_number();
+    start_.open_ends.clear();
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        auto ends = store_->windows_after(reduction.number, reduction.acknowledged.value_or(model::kBeforeAll));
+        if (!ends) {
+            return fail(exit_code_of(ends.error()), ends.error().text);
+        }
+        start_.open_ends.push_back(std::move(*ends));
+    }
+    const std::size_t wanted = static_cast<std::size_t>(std::max(options_.workers, 1));
+    workers_.resize(std::min(wanted, partitions_.size()));
+    stage_ = Stage::open;
+    return true;
+}
+
+// ---- the gate opens -------------------------------------------------------------------------------------------
+
+model::Status Engine::open_worker(std::size_t number) {
+    INVARIANT(stage_ == Stage::open && token_, "workers are opened behind the gate");
+    Worker::Settings settings{
+        .number = static_cast<std::uint32_t>(number),
+        .pipeline = pipeline_,
+        .partitions = partitions_,
+        .reduction_numbers = {},
+        .clock = seams_.clock,
+        .dead_letters = seams_.dead_letters,
+        .answers = answers_,
+        .wake_coordinator = options_.wake_coordinator,
+        .processing_time = meta_.tick,
+        .applied = meta_.number,
+    };
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        settings.reduction_numbers.push_back(reduction.number);
+    }
+    TRY(reader, seams_.log.open_reader(*token_, partitions_));
+    workers_[number] = std::make_unique<Worker>(std::move(settings), std::move(reader));
+    for (std::size_t i = number; i < meta_.partitions.size(); i += workers_.size()) {
+        const auto partition = static_cast<std::uint32_t>(i);
+        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, pipeline_),
+                              i < until_.size() ? until_[i] : std::nullopt);
+    }
+    return {};
+}
+
+void Engine::run() {
+    INVARIANT(stage_ == Stage::open, "run() comes after the workers");
+    state::SnapshotterOptions options;
+    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
+    options.reserve_bytes = pipeline_.state.reserve_bytes;
+    options.forget_journal = [this](model::BarrierNumber number) -> model::Status {
+        coordinator_->forget_journal(number);
+        return {};
+    };
+    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_, catalogue_, inputs_);
+    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
+    Coordinator::Parts parts{
+        .pipeline = pipeline_,
+        .partitions = partitions_,
+        .clock = seams_.clock,
+        .journal = *journal_,
+        .store = *store_,
+        .snapshotter = *snapshotter_,
+        .emitter = *emitter_,
+        .sink = *sink_,
+        .dead_letters = seams_.dead_letters,
+        .answers = answers_,
+        .workers = {},
+        .memory_bytes = pipeline_.state.memory_bytes / 2,
+    };
+    for (const auto& worker : workers_) {
+        parts.workers.push_back(worker.get());
+    }
+    coordinator_ = std::make_unique<Coordinator>(std::move(parts), Coordinator::Options{options_.until_end, options_.keep_open},
+                                                 std::move(start_));
+    for (const Coordinator::Found& found : found_) {
+        coordinator_->add_partition(found);
+    }
+    stage_ = Stage::running;
+}
+
+model::Status Engine::look_for_partitions(std::int64_t timeout_ms) {
+    TRY(listed, listed_partitions(timeout_ms));
+    std::vector<model::Partition> found;
+    for (model::Partition& partition : listed) {
+        if (std::find(partitions_.begin(), partitions_.end(), partition) == partitions_.end()) {
+            found.push_back(std::move(partition));
+        }
+    }
+    if (found.empty()) {
+        return {};
+    }
+    TRY(ranges, seams_.log.ranges(found, timeout_ms));
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        if (partitions_.size() == kPartitionRoom) {
+            return model::exhausted("more than " + std::to_string(kPartitionRoom) + " partitions");
+        }
+        options_.say(model::to_string(found[i]) + " found, read from offset " + std::to_string(ranges[i].begin));
+        partitions_.push_back(found[i]);
+        coordinator_->add_partition({static_cast<std::uint32_t>(partitions_.size() - 1), ranges[i].begin,
+                                     ranges[i].begin == ranges[i].end, std::nullopt});
+    }
+    return {};
+}
+
+}  // namespace sluice::daemon

@@ -1,0 +1,487 @@
+#include "daemon/worker.h"
+
+#include <algorithm>
+
+#include "daemon/partition_meta.h"
+#include "state/model/invariant.h"
+
+namespace sluice::daemon {
+
+namespace {
+
+constexpr std::size_t kBatchRows = 4096;
+constexpr std::size_t kBatchTextBytes = 8 << 20;
+// A new guard is asked for at most so often; in between, records above it are folded and move nothing.
+constexpr std::int64_t kCapRenewalMs = 1000;
+
+}  // namespace
+
+struct Worker::Owned {
+    Owned(const config::Pipeline& pipeline, const std::vector<model::Partition>& partitions,
+          const PartitionState& state)
+        : partition(state.partition),
+          start_offset(state.start_offset),
+          next_offset(state.next_offset),
+          time(pipeline.source, state.partition, partitions[state.partition], state.time),
+          probe_offset(state.probe_offset),
+          probe_hash(state.probe_hash),
+          ledger(state.ledger),
+          reductions(state.reductions),
+          decoder(pipeline, partitions) {}
+
+    const std::uint32_t partition;
+    const model::Offset start_offset;
+    model::Offset next_offset;  // everything below is folded
+    ingest::PartitionTime time;
+    model::Offset probe_offset;
+    std::uint64_t probe_hash;
+    model::Ledger ledger;
+    std::vector<model::ReductionLedger> reductions;
+    std::optional<model::Offset> until;
+    std::string gone;
+
+    ingest::Decoder decoder;
+    ingest::DecodedBatch batch;
+    std::size_t at = 0;  // rows of the batch below are folded
+    std::vector<std::uint64_t> probes;  // by row of the batch
+    bool wants_cap = false;
+    bool paused = false;
+    std::optional<std::int64_t> quiet_since_ms;
+    std::optional<std::int64_t> last_arrival_ms;
+
+    bool exhausted() const { return at == batch.records.rows; }
+    // The next record that is here, or where the next one will be.
+    model::Offset waiting_offset() const { return exhausted() ? next_offset : batch.records.offset[at]; }
+};
+
+Worker::Worker(Settings settings, std::unique_ptr<ingest::LogReader> reader)
+    : settings_(std::move(settings)),
+      reader_(std::move(reader)),
+      mapper_(settings_.pipeline),
+      applied_(settings_.applied),
+      processing_time_(settings_.processing_time) {
+    for (std::size_t r = 0; r < settings_.pipeline.reductions.size(); ++r) {
+        state::FoldSettings fold =
+            state::fold_settings(static_cast<std::uint32_t>(r), settings_.pipeline.reductions[r]);
+        fold.reduction = settings_.reduction_numbers[r];
+        folders_.push_back(std::make_unique<state::ReductionFolder>(std::move(fold)));
+    }
+    fold_errors_.resize(folders_.size());
+    publish();
+}
+
+Worker::~Worker() = default;
+
+void Worker::own(const PartitionState& state, std::optional<model::Offset> until) {
+    auto owned = std::make_unique<Owned>(settings_.pipeline, settings_.partitions, state);
+    owned->until = until;
+    owned->last_arrival_ms = settings_.clock.steady_ms();
+    reader_->assign(state.partition, state.next_offset);
+    owned_.push_back(std::move(owned));
+    publish();
+}
+
+void Worker::put(Order order) { orders_.put(std::move(order)); }
+
+void Worker::wake() { reader_->wake(); }
+
+void Worker::wait(std::int64_t timeout_ms) { reader_->wait(timeout_ms); }
+
+WorkerProgress Worker::progress() const {
+    std::lock_guard lock(progress_mutex_);
+    return progress_;
+}
+
+bool Worker::step() {
+    const std::int64_t begun = settings_.clock.steady_ns();
+    bool busy = carry_out_orders();
+    busy |= apply_replayed();
+    busy |= read_some();
+    if (busy) {
+        busy_ns_ += settings_.clock.steady_ns() - begun;
+    }
+    publish();
+    return busy;
+}
+
+// ---- orders ---------------------------------------------------------------------------------------------------
+
+bool Worker::carry_out_orders() {
+    bool any = false;
+    while (auto order = orders_.take()) {
+        any = true;
+        if (order->kind == Order::Kind::replayed) {
+            replayed_.push_back(std::move(*order));
+        } else {
+            carry_out(*order);
+        }
+    }
+    return any;
+}
+
+Answer Worker::answer_to(const Order& order) {
+    Answer answer;
+    answer.worker = settings_.number;
+    answer.ticket = order.ticket;
+    for (const auto& owned : owned_) {
+        answer.next_offsets.emplace_back(owned->partition, owned->next_offset);
+        answer.incomplete_before = std::max(answer.incomplete_before, incomplete_before(owned->time.state()));
+    }
+    return answer;
+}
+
+void Worker::send(Answer answer) {
+    settings_.answers.put(std::move(answer));
+    settings_.wake_coordinator();
+}
+
+void Worker::carry_out(const Order& order) {
+    const std::int64_t begun = settings_.clock.steady_ns();
+    switch (order.kind) {
+        case Order::Kind::replayed:
+            INVARIANT(false, "entries of the journal wait for their offsets");
+        case Order::Kind::replay_over:
+            INVARIANT(replayed_.empty(), "the replay is over when every entry was applied");
+            replaying_ = false;
+            break;
+        case Order::Kind::assign:
+            if (order.worker == settings_.number) {
+                PartitionState state;
+                state.partition = order.partition;
+                state.start_offset = order.next_offset;
+                state.next_offset = order.next_offset;
+                state.time = ingest::PartitionTime::begin(order.next_offset, order.empty, order.time);
+                state.time.cap = owned_.empty() ? model::kAfterAll : owned_.front()->time.state().cap;
+                state.reductions.resize(folders_.size());
+                own(state, order.until);
+            }
+            break;
+        case Order::Kind::close: {
+            Answer answer = answer_to(order);
+            for (const auto& folder : folders_) {
+                if (folder->settings().time == config::TimeKind::event) {
+                    for (state::SealedSlice& sealed : folder->close(order.time)) {
+                        answer.tables.push_back(std::move(sealed));
+                    }
+                }
+            }
+            answer.tag = applied_ + 1;
+            send(std::move(answer));
+            return;
+        }
+        case Order::Kind::barrier: {
+            apply(order.barrier);
+            Answer answer = answer_to(order);
+            if (order.barrier.kind == model::BarrierKind::tick) {
+                for (const auto& folder : folders_) {
+                    if (folder->settings().time == config::TimeKind::processing) {
+                        for (state::SealedSlice& sealed : folder->close(order.barrier.time)) {
+                            answer.tables.push_back(std::move(sealed));
+                        }
+                    }
+                }
+                answer.tag = applied_;
+            }
+            if (!model::journaled(order.barrier.kind) || order.seal_after) {
+                swap_tables(answer);
+            }
+            answer.pause_ns = settings_.clock.steady_ns() - begun;
+            send(std::move(answer));
+            return;
+        }
+    }
+    send(answer_to(order));
+}
+
+void Worker::apply(const model::Barrier& barrier) {
+    INVARIANT(barrier.number > applied_, "barriers are applied in order");
+    applied_ = barrier.number;
+    for (const auto& owned : owned_) {
+        owned->time.apply(barrier);
+    }
+    if (barrier.kind == model::BarrierKind::tick) {
+        processing_time_ = barrier.time;
+    } else if (barrier.kind == model::BarrierKind::cap) {
+        cap_applied_ms_ = settings_.clock.steady_ms();
+        for (const auto& owned : owned_) {
+            owned->wants_cap = false;
+        }
+    }
+}
+
+// The whole cost of a checkpoint for this worker: a pointer per table, and a small struct per partition.
+void Worker::swap_tables(Answer& answer) {
+    for (const auto& folder : folders_) {
+        for (state::SealedSlice& sealed : folder->seal()) {
+            answer.tables.push_back(std::move(sealed));
+        }
+    }
+    answer.tag = applied_;
+    for (const auto& owned : owned_) {
+        answer.partitions.push_back(state_of(*owned));
+    }
+}
+
+PartitionState Worker::state_of(const Owned& owned) const {
+    PartitionState state;
+    state.partition = owned.partition;
+    state.start_offset = owned.start_offset;
+    state.next_offset = owned.next_offset;
+    state.time = owned.time.state();
+    state.probe_offset = owned.probe_offset;
+    state.probe_hash = owned.probe_hash;
+    state.ledger = owned.ledger;
+    state.reductions = owned.reductions;
+    return state;
+}
+
+bool Worker::apply_replayed() {
+    bool any = false;
+    while (!replayed_.empty()) {
+        const Order& order = replayed_.front();
+        for (const auto& owned : owned_) {
+            const auto listed = order.barrier.next_offsets.find(settings_.partitions[owned->partition]);
+            if (listed != order.barrier.next_offsets.end() && owned->waiting_offset() < listed->second) {
+                return any;
+            }
+        }
+        Order applied = std::move(replayed_.front());
+        replayed_.pop_front();
+        applied.kind = Order::Kind::barrier;
+        carry_out(applied);
+        any = true;
+    }
+    return any;
+}
+
+// ---- records --------------------------------------------------------------------------------------------------
+
+// The first offset that may not be folded yet.
+model::Offset Worker::bound(const Owned& owned) const {
+    model::Offset bound = owned.until.value_or(std::numeric_limits<model::Offset>::max());
+    if (!replayed_.empty()) {
+        // A partition that an entry does not list had not been taken up by then: it waits for the entry.
+        const auto& offsets = replayed_.front().barrier.next_offsets;
+        const auto listed = offsets.find(settings_.partitions[owned.partition]);
+        bound = std::min(bound, listed == offsets.end() ? owned.next_offset : listed->second);
+    } else if (replaying_) {
+        bound = std::min(bound, owned.next_offset);
+    }
+    return bound;
+}
+
+bool Worker::read_some() {
+    if (!stopped_.empty()) {
+        stopped_.clear();  // tried again below; the same record says it again
+    }
+    for (auto& [partition, error] : reader_->take_errors()) {
+        trouble_ = error.text;
+        for (const auto& owned : owned_) {
+            if (owned->partition == partition && error.kind == model::ErrorKind::invalid) {
+                owned->gone = error.text;
+            }
+        }
+    }
+    const bool paused = paused_.load(std::memory_order_relaxed);
+    for (std::size_t i = 0; i < owned_.size(); ++i) {
+        turn_ = (turn_ + 1) % owned_.size();
+        Owned& owned = *owned_[turn_];
+        const bool hold = paused || owned.waiting_offset() >= bound(owned);
+        if (hold != owned.paused) {
+            owned.paused = hold;
+            reader_->set_paused(owned.partition, hold);
+        }
+        if (hold || (owned.exhausted() && !fill(owned))) {
+            continue;
+        }
+        if (process(owned)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Decodes the next batch of a partition. What is decoded depends on the records alone; when it is folded, on barriers.
+bool Worker::fill(Owned& owned) {
+    owned.at = 0;
+    owned.probes.clear();
+    owned.decoder.begin(owned.batch, owned.partition, kBatchRows);
+    const auto taken = reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
+        owned.decoder.append(record);
+        owned.probes.push_back(ingest::probe_hash(record));
+        return owned.decoder.text_bytes() < kBatchTextBytes;
+    });
+    owned.decoder.finish();
+    if (!taken) {
+        trouble_ = taken.error().text;
+        return false;
+    }
+    const std::int64_t now = settings_.clock.steady_ms();
+    if (owned.batch.records.rows == 0) {
+        const auto end = reader_->at_end(owned.partition);
+        if (!end) {
+            owned.quiet_since_ms.reset();
+        } else if (!owned.quiet_since_ms) {
+            owned.quiet_since_ms = now;
+        }
+        return false;
+    }
+    trouble_.clear();
+    owned.quiet_since_ms.reset();
+    owned.last_arrival_ms = now;
+    return true;
+}
+
+bool Worker::process(Owned& owned) {
+    const auto& offsets = owned.batch.records.offset;
+    const model::Offset limit = bound(owned);
+    const std::size_t begin = owned.at;
+    const auto first_beyond = std::lower_bound(offsets.begin() + static_cast<std::ptrdiff_t>(begin), offsets.end(), limit);
+    const auto end = static_cast<std::size_t>(first_beyond - offsets.begin());
+    if (begin == end) {
+        return false;
+    }
+    if (!replaying_ && owned.time.wants_cap(owned.batch, begin, end)) {
+        const std::int64_t now = settings_.clock.steady_ms();
+        if (!cap_applied_ms_ || now - *cap_applied_ms_ >= kCapRenewalMs) {
+            if (!owned.wants_cap) {
+                owned.wants_cap = true;  // the coordinator sees it, and the new cap comes as a barrier
+                settings_.wake_coordinator();
+            }
+            return false;
+        }
+    }
+    if (!set_aside(owned, end)) {
+        return false;
+    }
+
+    ingest::DecodedBatch& batch = owned.batch;
+    owned.time.fill(batch, begin, end);
+    owned.ledger += mapper_.process(batch, begin, end);
+    const auto mapped = mapper_.reductions();
+    for (std::size_t r = 0; r < folders_.size(); ++r) {
+        const ingest::MappedReduction& input = mapped[r];
+        state::FoldInput fold;
+        fold.batch = &batch.records;
+        fold.rows = input.rows;
+        fold.hash = input.hash;
+        fold.key = input.key;
+        fold.arguments = input.arguments;
+        fold.wheres = input.wheres;
+        fold.topic = settings_.partitions[owned.partition].topic;
+        fold.partition = settings_.partitions[owned.partition].id;
+        const config::Reduction& settings = settings_.pipeline.reductions[r];
+        std::optional<model::Window> window;
+        if (settings.time == config::TimeKind::processing) {
+            INVARIANT(processing_time_ != kNoTime, "a tick comes before the first record");
+            window = model::tumbling_window(processing_time_, settings.window_ms, settings.offset_ms);
+        }
+        const state::FoldCounts counts = folders_[r]->fold(fold, window, fold_errors_[r]);
+        model::ReductionLedger& ledger = owned.reductions[r];
+        ledger.reached += input.reached;
+        ledger.filtered += input.filtered;
+        ledger.refused += input.refused;
+        ledger.late += counts.late;
+        ledger.folded += counts.folded;
+    }
+    owned.at = end;
+    owned.next_offset = offsets[end - 1] + 1;
+    owned.probe_offset = offsets[end - 1];
+    owned.probe_hash = owned.probes[end - 1];
+    records_ += end - begin;
+    if (replaying_) {
+        replayed_records_ += end - begin;
+    }
+    return true;
+}
+
+// Dead letters of the rows that are about to count. False: no room for them now, nothing counts yet.
+bool Worker::set_aside(Owned& owned, std::size_t end) {
+    auto& letters = owned.batch.set_aside;
+    const config::Source& source = settings_.pipeline.source;
+    const model::Partition& partition = settings_.partitions[owned.partition];
+    auto done = letters.begin();
+    for (; done != letters.end() && done->row < end; ++done) {
+        const model::Offset offset = owned.batch.records.offset[done->row];
+        const bool null = owned.batch.records.status[done->row] == model::RowStatus::null_value;
+        const config::OnError policy = null ? source.on_null : source.on_error;
+        std::string problem;
+        if (policy == config::OnError::stop) {
+            problem = done->reason;
+        } else if (policy == config::OnError::dead_letter) {
+            const auto taken = settings_.dead_letters.append(ingest::dead_letter_line(partition, offset, *done));
+            if (!taken) {
+                problem = taken.error().text;
+            }
+        }
+        if (!problem.empty()) {
+            stopped_ = model::to_string(partition) + " offset " + std::to_string(offset) + ": " + problem;
+            break;
+        }
+    }
+    const bool all = stopped_.empty();
+    letters.erase(letters.begin(), done);  // a letter that was taken is not written twice
+    return all;
+}
+
+bool Worker::until_end_reached(const Owned& owned) const {
+    if (!owned.until) {
+        return false;
+    }
+    if (owned.waiting_offset() >= *owned.until) {
+        return true;
+    }
+    // Control records and aborted ones behind the last record have no row: the broker's word counts.
+    const auto end = reader_->at_end(owned.partition);
+    return end && *end >= *owned.until && owned.exhausted();
+}
+
+void Worker::publish() {
+    WorkerProgress progress;
+    progress.until_end_reached = !replaying_;
+    for (const auto& owned : owned_) {
+        PartitionProgress one;
+        one.partition = owned->partition;
+        one.next_offset = owned->next_offset;
+        one.watermark = owned->time.watermark();
+        one.greatest_timestamp = owned->time.greatest();
+        one.idle = owned->time.idle();
+        if (!paused_.load(std::memory_order_relaxed) && owned->exhausted()) {
+            one.quiet_since_ms = owned->quiet_since_ms;
+        }
+        one.last_arrival_ms = owned->last_arrival_ms;
+        one.gone = owned->gone;
+        one.ledger = owned->ledger;
+        progress.wants_cap |= owned->wants_cap;
+        progress.until_end_reached &= until_end_reached(*owned);
+        if (progress.reductions.empty()) {
+            progress.reductions.resize(folders_.size());
+        }
+        for (std::size_t r = 0; r < folders_.size(); ++r) {
+            progress.reductions[r] += owned->reductions[r];
+        }
+        progress.partitions.push_back(std::move(one));
+    }
+    progress.reductions.resize(folders_.size());
+    for (const auto& folder : folders_) {
+        progress.table_bytes += folder->bytes();
+        progress.keys.push_back(folder->rows());
+        progress.open_windows.push_back(folder->slices());
+        progress.first_end.push_back(folder->first_end());
+        progress.last_end.push_back(folder->last_end());
+    }
+    progress.step_errors.assign(mapper_.step_errors().begin(), mapper_.step_errors().end());
+    progress.reduction_errors.assign(mapper_.reduction_errors().begin(), mapper_.reduction_errors().end());
+    for (std::size_t r = 0; r < folders_.size(); ++r) {
+        progress.reduction_errors[r] += fold_errors_[r];
+    }
+    progress.stopped = stopped_;
+    progress.trouble = trouble_;
+    progress.records = records_;
+    progress.replayed_records = replayed_records_;
+    progress.busy_ns = busy_ns_;
+    std::lock_guard lock(progress_mutex_);
+    std::swap(progress_, progress);
+}
+
+}  // namespace sluice::daemon

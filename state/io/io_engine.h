@@ -1,0 +1,52 @@
+// The production Disk: one ring and one thread, named `io`, for all bytes of snapshots, runs and
+// journal. Names and directories are plain calls on the caller's thread.
+//
+// Protocol (io_disk.cc, once for both back ends):
+//   - append() copies. Up to 64 KiB a file stages in memory of its own, so a small file (journal
+//     entry, MANIFEST) needs nothing shared; beyond that it stages in 256 KiB buffers of a pool,
+//     registered with the ring, and a full one is submitted at once. No free buffer: append()
+//     waits. That and the bounded depth are the whole memory of writing.
+//   - Whole blocks of big files are written past the page cache (O_DIRECT) where the file system
+//     takes it; the unaligned rest through it, in pages of its own.
+//   - A completion counts only if its result is the length. A short one (a full disk), an error or
+//     a failed fdatasync kills the file for ever.
+//   - Bulk writes can be capped in bandwidth; small writes and syncs (the journal) pass them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "config/settings.h"
+#include "state/io/disk.h"
+#include "state/io/ring.h"
+#include "state/model/clock.h"
+#include "state/model/result.h"
+
+namespace sluice::state {
+
+struct DiskOptions {
+    config::IoBackend backend = config::IoBackend::automatic;
+    // StateLock::descriptor(): registered in the ring, so that the lock outlives late writes.
+    // -1: none.
+    int lock_descriptor = -1;
+    unsigned depth = 32;                 // operations in flight, 1..1024
+    unsigned buffers = 16;               // of 256 KiB, 2..1024
+    std::uint64_t bytes_per_second = 0;  // cap on bulk writes; 0: none
+    bool direct = true;                  // O_DIRECT where the file system takes it
+};
+
+struct OpenedDisk {
+    std::unique_ptr<Disk> disk;
+    std::string description;  // one line for the log: which back end, and why
+};
+
+// Probes io_uring; where it is refused, `automatic` gives the thread pool and says why, `io_uring`
+// fails (invalid). Blocks signals in its threads. Thread of the call: any.
+model::Result<OpenedDisk> open_disk(const DiskOptions& options);
+
+// The protocol over any ring (tests bring one that fails on purpose). `clock` paces the cap.
+std::unique_ptr<Disk> make_disk(std::unique_ptr<Ring> ring, const DiskOptions& options,
+                                const model::Clock& clock);
+
+}  // namespace sluice::state

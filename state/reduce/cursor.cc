@@ -1,0 +1,142 @@
+#include "state/reduce/cursor.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "state/reduce/row.h"
+
+namespace sluice::state {
+
+namespace {
+
+class TableCursor final : public RowCursor {
+ public:
+    explicit TableCursor(std::shared_ptr<const SliceTable> table)
+        : table_(std::move(table)), parts_(table_->parts_in_order()) {}
+
+    model::Status next() override {
+        if (next_row_ == rows_.size()) {
+            if (!next_part()) {
+                valid_ = false;
+                return {};
+            }
+        }
+        valid_ = true;
+        constexpr std::size_t kAhead = 8;
+        if (next_row_ + kAhead < rows_.size()) {
+            table_->prefetch(rows_[next_row_ + kAhead].row);
+        }
+        current_ = rows_[next_row_++];
+        table_->encode(current_.row, encoded_);
+        return {};
+    }
+    bool valid() const override { return valid_; }
+    std::uint64_t hash() const override { return current_.hash; }
+    std::string_view key() const override { return table_->key(current_.row); }
+    std::string_view row() const override { return encoded_; }
+
+ private:
+    // Sorts the rows of the next part that has any; false behind the last.
+    bool next_part() {
+        next_row_ = 0;
+        rows_.clear();
+        while (rows_.empty()) {
+            if (part_ == parts_.size()) {
+                return false;
+            }
+            table_->rows_of_part(parts_[part_++], rows_);
+        }
+        std::sort(rows_.begin(), rows_.end(), [&](const auto& a, const auto& b) {
+            return a.hash != b.hash ? a.hash < b.hash : table_->key(a.row) < table_->key(b.row);
+        });
+        return true;
+    }
+
+    const std::shared_ptr<const SliceTable> table_;  // shared as cursor_over() says
+    const std::vector<std::uint32_t> parts_;
+    std::size_t part_ = 0;
+    std::vector<SliceTable::RowRef> rows_;  // of the current part, sorted
+    std::size_t next_row_ = 0;
+    SliceTable::RowRef current_{};
+    std::string encoded_;
+    bool valid_ = false;
+};
+
+class MergeCursor final : public RowCursor {
+ public:
+    explicit MergeCursor(std::vector<std::unique_ptr<RowCursor>> sources)
+        : sources_(std::move(sources)) {
+        for (const auto& source : sources_) {
+            current_.push_back(source.get());
+        }
+    }
+
+    model::Status next() override {
+        for (RowCursor* source : current_) {
+            TRY(source->next());
+            if (source->valid()) {
+                waiting_.push_back(source);
+                std::push_heap(waiting_.begin(), waiting_.end(), comes_later);
+            }
+        }
+        current_.clear();
+        valid_ = !waiting_.empty();
+        if (!valid_) {
+            return {};
+        }
+        take();
+        while (!waiting_.empty() && waiting_.front()->hash() == current_.front()->hash() &&
+               waiting_.front()->key() == current_.front()->key()) {
+            take();
+        }
+        row_ = current_.front()->row();
+        if (current_.size() > 1) {
+            rows_.clear();
+            for (const RowCursor* source : current_) {
+                rows_.push_back(source->row());
+            }
+            TRY(merge_rows(rows_, merged_));
+            row_ = merged_;
+        }
+        return {};
+    }
+    bool valid() const override { return valid_; }
+    std::uint64_t hash() const override { return current_.front()->hash(); }
+    std::string_view key() const override { return current_.front()->key(); }
+    std::string_view row() const override { return row_; }
+
+ private:
+    static bool comes_later(const RowCursor* a, const RowCursor* b) {
+        return a->hash() != b->hash() ? a->hash() > b->hash() : a->key() > b->key();
+    }
+    // The least of those waiting becomes current.
+    void take() {
+        std::pop_heap(waiting_.begin(), waiting_.end(), comes_later);
+        current_.push_back(waiting_.back());
+        waiting_.pop_back();
+    }
+
+    const std::vector<std::unique_ptr<RowCursor>> sources_;
+    std::vector<RowCursor*> current_;  // stand at the current key; at first: before their first row
+    std::vector<RowCursor*> waiting_;  // heap of those at later keys, least on top
+    std::vector<std::string_view> rows_;
+    std::string merged_;
+    std::string_view row_;
+    bool valid_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<RowCursor> cursor_over(std::shared_ptr<const SliceTable> table) {
+    return std::make_unique<TableCursor>(std::move(table));
+}
+
+std::unique_ptr<RowCursor> merge_cursors(std::vector<std::unique_ptr<RowCursor>> sources) {
+    if (sources.size() == 1) {
+        return std::move(sources.front());
+    }
+    return std::make_unique<MergeCursor>(std::move(sources));
+}
+
+}  // namespace sluice::state

@@ -1,0 +1,125 @@
+// What a snapshot says about itself, apart from the rows: the values a restart goes on from.
+//
+// Plain values, written as JSON into MANIFEST.json (docs/FORMAT.md). Instants are milliseconds
+// since the epoch; an instant that does not exist yet is an empty optional, `null` in the file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "state/model/barrier.h"
+#include "state/model/ledger.h"
+#include "state/model/partition.h"
+#include "state/model/result.h"
+#include "state/model/time.h"
+#include "state/model/value.h"
+
+namespace sluice::state {
+
+inline constexpr std::uint32_t kSnapshotFormatVersion = 1;
+
+using CheckpointId = std::uint64_t;  // of one state directory; never given twice
+
+enum class SnapshotKind : std::uint8_t { checkpoint, savepoint };
+
+// The last record read of a partition: read again at a restore, it must still be the same one.
+struct Probe {
+    model::Offset offset = 0;
+    std::uint64_t hash = 0;  // what of the record it covers, the daemon decides
+    bool operator==(const Probe&) const = default;
+};
+
+struct PartitionMeta {
+    model::Partition partition;
+    model::Offset start_offset = 0;
+    model::Offset next_offset = 0;
+    std::optional<model::EventTime> max_timestamp;  // of the records that move the watermark
+    model::EventTime watermark_floor = model::kBeforeAll;
+    bool idle = false;
+    bool read_from_zero = false;
+    bool empty_at_first_sight = false;
+    // Windows that start before it are incomplete. Empty, and not read from offset 0: no decodable
+    // record was seen yet, so it is not known.
+    std::optional<model::EventTime> incomplete_before;
+    std::optional<Probe> probe;
+    model::Ledger ledger;
+    std::map<std::string, model::ReductionLedger> reductions;  // by reduction id
+    std::map<std::string, model::ValueErrors> errors;          // by place: a reduction id, "step N"
+    bool operator==(const PartitionMeta&) const;
+};
+
+// Where the rows of a reduction live; decided when the reduction is created, kept for ever.
+enum class Family : std::uint8_t {
+    standard,  // column family `default`: long windows, universal compaction
+    brief,     // column family `short`: windows that end before compaction would pay
+};
+// Windows shorter than 10 checkpoint intervals are `brief`.
+Family family_for(model::DurationMs window, model::DurationMs checkpoint_every);
+
+struct ReductionMeta {
+    std::string id;
+    std::uint32_t number = 0;  // in row keys; from 1, never given to another reduction
+    Family family = Family::standard;
+    std::string schema;                            // canonical text of what the rows hold
+    std::uint64_t schema_hash = 0;                 // XXH3-64 of it
+    std::optional<model::EventTime> acknowledged;  // frontier: Redis has every window up to it
+    // Rows of slices at or below it are expired: nobody reads them. Never above `acknowledged`.
+    std::optional<model::EventTime> dropped;
+    std::optional<model::EventTime> fired;  // greatest window end that fired
+    bool operator==(const ReductionMeta&) const = default;
+};
+
+// One file of a snapshot. `checksum` is the XXH3-128 of all its bytes, big-endian, as 32 hex
+// digits.
+struct FileMeta {
+    std::string name;  // inside the snapshot's directory, without slashes
+    std::uint64_t size = 0;
+    std::string checksum;
+    bool operator==(const FileMeta&) const = default;
+};
+
+struct CheckpointMeta {
+    std::uint32_t format = kSnapshotFormatVersion;
+    std::string pipeline;
+    CheckpointId id = 0;
+    SnapshotKind kind = SnapshotKind::checkpoint;
+    std::string lineage;
+    model::BarrierNumber number = 0;          // of the barrier whose offsets these are
+    model::BarrierNumber journal_number = 0;  // last journaled barrier at or before it
+    bool reset_sink = false;  // the sink is to be brought to this state before any result
+    std::string taken;        // RFC 3339, UTC
+    model::EventTime clock =
+        0;  // wall clock behind `taken`; later barriers never carry a lower one
+
+    model::EventTime cut_floor = model::kBeforeAll;  // time of the last cut
+    model::EventTime tick = model::kBeforeAll;       // processing time in force
+    model::EventTime cap = model::kAfterAll;         // future guard in force
+
+    std::vector<PartitionMeta> partitions;
+    std::vector<ReductionMeta> reductions;
+    std::string inputs;  // hash of the recorded inputs (state/store/inputs.h)
+
+    std::vector<FileMeta> files;  // filled by the snapshotter, sorted by name
+
+    bool operator==(const CheckpointMeta&) const = default;
+    const ReductionMeta* reduction(std::string_view id) const;  // null: not there
+};
+
+// The text of MANIFEST.json: JSON whose last member is the XXH3-128 of all bytes before it, so that
+// a file cut short or changed in any byte is not a manifest.
+std::string manifest_text(const CheckpointMeta& meta);
+// Errors: corrupt (not a manifest, or damaged), invalid (written by a newer release).
+model::Result<CheckpointMeta> parse_manifest(std::string_view text);
+
+// The same values without file list and checksum: the row that every ingest puts into RocksDB.
+std::string meta_row_text(const CheckpointMeta& meta);
+model::Result<CheckpointMeta> parse_meta_row(std::string_view text);
+
+// "2025-04-01T12:00:00.250Z"
+std::string rfc3339(model::EventTime instant);
+
+}  // namespace sluice::state

@@ -1,0 +1,293 @@
+#include "state/store/snapshotter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "state/model/fail_point.h"
+#include "state/model/invariant.h"
+#include "state/store/checksum.h"
+
+namespace sluice::state {
+namespace {
+
+// MANIFEST-, CURRENT and OPTIONS-files: the options of the store keep them small.
+constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;
+
+model::Status write_synced(Disk& disk, const std::string& path, std::string_view bytes) {
+    TRY(file, disk.create(path));
+    TRY(file->append(bytes));
+    return file->sync();
+}
+
+}  // namespace
+
+Snapshotter::Snapshotter(SnapshotterOptions options, Disk& disk, const model::Clock& clock,
+                         Store& store, Catalogue& catalogue, Inputs& inputs)
+    : options_(std::move(options)),
+      disk_(disk),
+      clock_(clock),
+      store_(store),
+      catalogue_(catalogue),
+      inputs_(inputs) {}
+
+Snapshotter::~Snapshotter() = default;
+
+void Snapshotter::submit(SnapshotJob job) {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+    ++pending_;
+}
+
+std::size_t Snapshotter::pending() const {
+    const std::lock_guard lock(mutex_);
+    return pending_;
+}
+
+std::optional<SnapshotResult> Snapshotter::take_result() {
+    const std::lock_guard lock(mutex_);
+    if (results_.empty()) {
+        return std::nullopt;
+    }
+    auto result = std::move(results_.front());
+    results_.pop_front();
+    return result;
+}
+
+bool Snapshotter::step() {
+    if (phase_ == Phase::idle) {
+        const std::lock_guard lock(mutex_);
+        if (jobs_.empty()) {
+            return false;
+        }
+        job_ = std::move(jobs_.front());
+        jobs_.pop_front();
+        phase_ = Phase::write;
+    }
+    model::Status status;
+    switch (phase_) {
+        case Phase::idle:
+            break;
+        case Phase::write:
+            status = write();
+            break;
+        case Phase::ingest:
+            status = ingest();
+            break;
+        case Phase::link:
+            status = link();
+            break;
+        case Phase::sync:
+            status = sync();
+            break;
+        case Phase::commit:
+            status = commit();
+            break;
+        case Phase::retain:
+            retain();
+            break;
+    }
+    if (!status) {
+        fail(std::move(status.error()));
+    }
+    return true;
+}
+
+void Snapshotter::finish() {
+    result_.kind = job_.kind;
+    result_.number = job_.number;
+    job_ = {};
+    run_.reset();
+    path_.clear();
+    phase_ = Phase::idle;
+    const std::lock_guard lock(mutex_);
+    results_.push_back(std::exchange(result_, {}));
+    --pending_;
+}
+
+void Snapshotter::fail(model::Error error) {
+    const bool live = store_.usable() && error.kind != model::ErrorKind::corrupt;
+    result_.outcome = live ? SnapshotResult::Outcome::skipped : SnapshotResult::Outcome::unusable;
+    result_.error = std::move(error);
+    if (!path_.empty()) {
+        // What cannot be removed has no manifest, or is complete: the next start sees which.
+        static_cast<void>(catalogue_.remove(result_.meta.id));
+    }
+    finish();
+}
+
+model::Status Snapshotter::write() {
+    begun_ms_ = clock_.steady_ms();
+    result_ = {};
+    if (!store_.usable()) {
+        return model::unavailable("the live database is unusable");
+    }
+    TRY(space, disk_.space(catalogue_.paths().root));
+    const bool is_short = space.free_bytes < options_.reserve_bytes;
+    short_of_space_.store(is_short, std::memory_order_relaxed);
+    if (is_short) {
+        return model::exhausted("only " + std::to_string(space.free_bytes) +
+                                " bytes of disk are free, the reserve is " +
+                                std::to_string(options_.reserve_bytes));
+    }
+    store_.set_reductions(job_.meta.reductions);
+    if (job_.kind == SnapshotJob::Kind::checkpoint) {
+        job_.meta.inputs = inputs_hash(job_.inputs_text);
+        job_.meta.taken = rfc3339(job_.meta.clock);
+    }
+    TRY(run, store_.write_run(job_.number, job_.meta, job_.discards));
+    result_.rows = run.rows;
+    run_ = std::move(run);
+    phase_ = Phase::ingest;
+    return {};
+}
+
+model::Status Snapshotter::ingest() {
+    TRY(store_.apply(std::move(*run_)));
+    run_.reset();
+    if (job_.kind == SnapshotJob::Kind::spill) {
+        finish();
+    } else {
+        phase_ = Phase::link;
+    }
+    return {};
+}
+
+model::Status Snapshotter::link() {
+    TRY(inputs, inputs_.keep(job_.inputs_text));
+    TRY(id, catalogue_.next_id());
+    auto& meta = result_.meta;
+    meta = job_.meta;
+    meta.id = id;
+    path_ = catalogue_.paths().checkpoint(id);
+    TRY(disk_.make_directory(path_));
+    SLUICE_FAIL_POINT("snapshot.directory_made");
+
+    TRY(store_.hold_files());
+    const auto link_all = [&]() -> model::Status {
+        TRY(files, store_.live_files());
+        for (auto& file : files) {
+            const auto to = path_ + "/" + file.name;
+            if (file.link) {
+                TRY(disk_.link(file.path, to));
+                TRY(info, disk_.info(to));
+                INVARIANT(info.size == file.size, "RocksDB knows the size of its files");
+                // Its name in the live directory and this one: no older snapshot has it.
+                if (info.links <= 2) {
+                    result_.checkpoint.new_bytes += file.size;
+                }
+            } else {
+                if (file.contents.empty()) {
+                    TRY(bytes, read_file(disk_, file.path, kMostCopiedBytes));
+                    if (bytes.size() < file.size) {
+                        return model::corrupt(file.path + " is shorter than RocksDB says");
+                    }
+                    bytes.resize(static_cast<std::size_t>(file.size));
+                    file.contents = std::move(bytes);
+                }
+                TRY(write_synced(disk_, to, file.contents));
+                file.size = file.contents.size();
+                file.checksum = checksum_hex(file.contents);
+                result_.checkpoint.new_bytes += file.size;
+            }
+            meta.files.push_back({file.name, file.size, file.checksum});
+        }
+        return {};
+    };
+    auto linked = link_all();
+    store_.release_files();
+    TRY(std::move(linked));
+
+    const auto inputs_name = "INPUTS-" + inputs;
+    TRY(disk_.link(inputs_.path(inputs), path_ + "/" + inputs_name));
+    meta.files.push_back({inputs_name, job_.inputs_text.size(), inputs});
+    std::sort(meta.files.begin(), meta.files.end(),
+              [](const FileMeta& a, const FileMeta& b) { return a.name < b.name; });
+    SLUICE_FAIL_POINT("snapshot.linked");
+    phase_ = Phase::sync;
+    return {};
+}
+
+model::Status Snapshotter::sync() {
+    // The files themselves are durable: the tables were synced when they were written, the copies
+    // just now. Their names, and the name of their directory, are not yet.
+    TRY(disk_.sync_directory(path_));
+    TRY(disk_.sync_directory(catalogue_.paths().checkpoints()));
+    if (job_.before_commit) {
+        TRY(job_.before_commit());
+    }
+    SLUICE_FAIL_POINT("snapshot.synced");
+    phase_ = Phase::commit;
+    return {};
+}
+
+model::Status Snapshotter::commit() {
+    const auto text = manifest_text(result_.meta);
+    const auto manifest = path_ + "/" + kManifestName;
+    const auto temporary = manifest + ".partial";
+    TRY(write_synced(disk_, temporary, text));
+    SLUICE_FAIL_POINT("snapshot.manifest_written");
+    TRY(disk_.rename(temporary, manifest));
+    SLUICE_FAIL_POINT("snapshot.manifest_renamed");
+    TRY(disk_.sync_directory(path_));
+    SLUICE_FAIL_POINT("snapshot.committed");
+
+    auto& done = result_.checkpoint;
+    done.id = result_.meta.id;
+    done.kind = result_.meta.kind;
+    done.taken = result_.meta.taken;
+    done.path = path_;
+    done.bytes = text.size();
+    done.new_bytes += text.size();
+    for (const auto& file : result_.meta.files) {
+        done.bytes += file.size;
+    }
+    done.duration_ms = static_cast<std::uint64_t>(clock_.steady_ms() - begun_ms_);
+    phase_ = Phase::retain;
+    return {};
+}
+
+void Snapshotter::retain() {
+    const auto tidy = [&]() -> model::Status {
+        const auto& paths = catalogue_.paths();
+        if (!disk_.info(paths.initialized())) {
+            TRY(write_file_durably(disk_, paths.initialized(), "sluice\n"));
+        }
+        for (const auto& reduction : result_.meta.reductions) {
+            if (reduction.dropped) {
+                TRY(store_.set_dropped(reduction.number, *reduction.dropped));
+            }
+        }
+        SLUICE_FAIL_POINT("snapshot.dropped");
+        TRY(kept, catalogue_.retain(options_.retention));
+        result_.journal_needed_after = result_.meta.journal_number;
+        std::set<std::string> inputs{result_.meta.inputs};
+        for (const auto& entry : kept) {
+            inputs.insert(entry.meta->inputs);
+            if (entry.meta->lineage == result_.meta.lineage) {
+                result_.journal_needed_after =
+                    std::min(result_.journal_needed_after, entry.meta->journal_number);
+            }
+        }
+        // Damaged ones that are still there keep their inputs: somebody may want to look at them.
+        TRY(all, catalogue_.list());
+        for (const auto& entry : all) {
+            if (entry.meta) {
+                inputs.insert(entry.meta->inputs);
+            }
+        }
+        TRY(inputs_.sweep(inputs));
+        SLUICE_FAIL_POINT("snapshot.retained");
+        return {};
+    };
+    if (auto status = tidy(); !status) {
+        if (!store_.usable()) {
+            result_.outcome = SnapshotResult::Outcome::unusable;
+            result_.error = std::move(status.error());
+        } else {
+            result_.note = std::move(status.error().text);
+        }
+    }
+    finish();
+}
+
+}  // namespace sluice::state

@@ -1,0 +1,604 @@
+#include "state/store/store.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "state/model/fail_point.h"
+#include "state/model/invariant.h"
+#include "state/reduce/cursor.h"
+#include "state/reduce/reduction_folder.h"
+#include "state/store/checksum.h"
+#include "state/store/rocks_options.h"
+#include "state/store/row_key.h"
+
+namespace sluice::state {
+namespace {
+
+// When so many files of the family `short` lie in level 0, where no range deletion reaches them.
+constexpr int kTidyLevel0 = 8;
+
+std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+// The rows of one slice in RocksDB.
+class RocksCursor final : public RowCursor {
+ public:
+    RocksCursor(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, std::uint32_t reduction,
+                model::EventTime slice_end, const std::optional<RowPosition>& after)
+        : begin_(slice_prefix(reduction, slice_end)),
+          end_(slice_prefix(reduction, slice_end, 1)),
+          upper_(end_) {
+        if (after) {
+            append_row(begin_, after->hash, after->key);
+            begin_.push_back('\0');  // the least key behind it
+        }
+        auto options = read_options();
+        options.iterate_upper_bound = &upper_;
+        iterator_.reset(db.NewIterator(options, family));
+    }
+
+    model::Status next() override {
+        if (!begun_) {
+            begun_ = true;
+            iterator_->Seek(begin_);
+        } else {
+            iterator_->Next();
+        }
+        if (!iterator_->Valid()) {
+            row_.reset();
+            if (const auto status = iterator_->status(); !status.ok()) {
+                return std::unexpected(error_of(status, "reading rows"));
+            }
+            return {};
+        }
+        row_ = parse_row_key(view(iterator_->key()));
+        if (!row_) {
+            return model::corrupt("a row's key in RocksDB is too short");
+        }
+        return {};
+    }
+    bool valid() const override { return row_.has_value(); }
+    std::uint64_t hash() const override { return row_->hash; }
+    std::string_view key() const override { return row_->key; }
+    std::string_view row() const override { return view(iterator_->value()); }
+
+ private:
+    std::string begin_;
+    const std::string end_;
+    const rocksdb::Slice upper_;  // into end_
+    std::unique_ptr<rocksdb::Iterator> iterator_;
+    bool begun_ = false;
+    std::optional<RowKey> row_;
+};
+
+// Leaves out the rows up to a position.
+class CursorBehind final : public RowCursor {
+ public:
+    CursorBehind(std::unique_ptr<RowCursor> source, const RowPosition& after)
+        : source_(std::move(source)), hash_(after.hash), key_(after.key) {}
+
+    model::Status next() override {
+        TRY(source_->next());
+        while (skipping_ && source_->valid()) {
+            if (source_->hash() > hash_ || (source_->hash() == hash_ && source_->key() > key_)) {
+                skipping_ = false;
+                break;
+            }
+            TRY(source_->next());
+        }
+        return {};
+    }
+    bool valid() const override { return source_->valid(); }
+    std::uint64_t hash() const override { return source_->hash(); }
+    std::string_view key() const override { return source_->key(); }
+    std::string_view row() const override { return source_->row(); }
+
+ private:
+    const std::unique_ptr<RowCursor> source_;
+    const std::uint64_t hash_;
+    const std::string key_;
+    bool skipping_ = true;
+};
+
+// The files of one family in a run: sorted rows, cut where a file is full and, if wanted, at
+// slices.
+class RunWriter {
+ public:
+    RunWriter(const Rocks& rocks, Family family, std::uint64_t target_bytes,
+              std::vector<PreparedRun::File>& files)
+        : options_(family == Family::standard ? rocks.writer_standard : rocks.writer_brief),
+          handle_(rocks.handle(family)),
+          target_bytes_(target_bytes),
+          files_(files) {}
+
+    // `path` names the file if a new one is begun.
+    template <class Path>
+    model::Status merge(const std::string& key, std::string_view row, const Path& path) {
+        if (writer_ && writer_->FileSize() >= target_bytes_) {
+            TRY(cut());
+        }
+        if (!writer_) {
+            TRY(begin(path()));
+        }
+        return check(writer_->Merge(key, rocksdb::Slice(row.data(), row.size())));
+    }
+    // A file of its own for one row that replaces what is there.
+    model::Status put(std::string_view key, const std::string& value, const std::string& path) {
+        TRY(cut());
+        TRY(begin(path));
+        TRY(check(writer_->Put(rocksdb::Slice(key.data(), key.size()), value)));
+        return cut();
+    }
+    // Ends the file, durably.
+    model::Status cut() {
+        if (!writer_) {
+            return {};
+        }
+        rocksdb::ExternalSstFileInfo info;
+        TRY(check(writer_->Finish(&info)));
+        writer_.reset();
+        files_.back().checksum = info.file_checksum;
+        bytes_ += info.file_size;
+        return {};
+    }
+    std::uint64_t bytes() const { return bytes_; }
+
+ private:
+    model::Status begin(const std::string& path) {
+        writer_ = std::make_unique<rocksdb::SstFileWriter>(rocksdb::EnvOptions(options_), options_,
+                                                           handle_);
+        files_.push_back({path, {}});
+        return check(writer_->Open(path));
+    }
+    model::Status check(const rocksdb::Status& status) const {
+        if (!status.ok()) {
+            return std::unexpected(error_of(status, "writing " + files_.back().path));
+        }
+        return {};
+    }
+
+    const rocksdb::Options& options_;
+    rocksdb::ColumnFamilyHandle* const handle_;
+    const std::uint64_t target_bytes_;
+    std::vector<PreparedRun::File>& files_;
+    std::unique_ptr<rocksdb::SstFileWriter> writer_;
+    std::uint64_t bytes_ = 0;
+};
+
+}  // namespace
+
+struct Store::Held {
+    std::uint64_t serial;
+    model::BarrierNumber tag;
+    std::shared_ptr<const SliceTable> table;
+};
+
+Store::Store(const StoreOptions& options)
+    : options_(options), dropped_(std::make_shared<DropFrontiers>()) {}
+
+Store::~Store() = default;
+
+model::Result<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
+    INVARIANT(options.disk != nullptr && options.env != nullptr, "a store has a disk");
+    std::unique_ptr<Store> store(new Store(options));
+    TRY(options.disk->make_directory(options.directory));
+    TRY(options.disk->make_directory(options.directory + "/db"));
+    TRY(options.disk->make_directory(options.directory + "/runs"));
+    TRY(rocks, open_rocks(options, options.directory + "/db", store->dropped_));
+    store->rocks_ = std::move(rocks);
+    return store;
+}
+
+void Store::set_reductions(const std::vector<ReductionMeta>& reductions) {
+    const std::lock_guard lock(families_mutex_);
+    for (const auto& reduction : reductions) {
+        INVARIANT(reduction.number != 0, "reductions are numbered from 1");
+        const auto [it, made] = families_.try_emplace(reduction.number, reduction.family);
+        INVARIANT(made || it->second == reduction.family, "a reduction stays in its family");
+    }
+}
+
+Family Store::family_of(std::uint32_t reduction) const {
+    const std::lock_guard lock(families_mutex_);
+    const auto it = families_.find(reduction);
+    INVARIANT(it != families_.end(), "a reduction is known before its rows");
+    return it->second;
+}
+
+void Store::add_tables(model::BarrierNumber tag, std::vector<SealedSlice> tables) {
+    const std::lock_guard lock(tables_mutex_);
+    for (auto& sealed : tables) {
+        INVARIANT(sealed.slice.accepted_from == sealed.slice.end, "windows share no slices yet");
+        if (sealed.table->rows() == 0 || sealed.slice.end <= dropped_->frontier(sealed.reduction)) {
+            continue;
+        }
+        table_bytes_ += sealed.table->bytes();
+        table_rows_ += sealed.table->rows();
+        tables_[{sealed.reduction, sealed.slice.end}].push_back(
+            std::make_shared<const Held>(Held{next_serial_++, tag, std::move(sealed.table)}));
+    }
+}
+
+template <class Gone>
+Store::Tables Store::take_out(const Gone& gone) {
+    Tables out;
+    const std::lock_guard lock(tables_mutex_);
+    for (auto it = tables_.begin(); it != tables_.end();) {
+        auto& held = it->second;
+        const auto first = std::stable_partition(
+            held.begin(), held.end(), [&](const auto& h) { return !gone(it->first, *h); });
+        if (first != held.end()) {
+            auto& taken = out[it->first];
+            for (auto h = first; h != held.end(); ++h) {
+                table_bytes_ -= (*h)->table->bytes();
+                table_rows_ -= (*h)->table->rows();
+                taken.push_back(std::move(*h));
+            }
+            held.erase(first, held.end());
+        }
+        it = held.empty() ? tables_.erase(it) : std::next(it);
+    }
+    return out;
+}
+
+model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const CheckpointMeta& meta,
+                                            const Discards& discards) {
+    INVARIANT(number >= last_applied_, "runs are written in the order of their barriers");
+    Tables tables;
+    {
+        const std::lock_guard lock(tables_mutex_);
+        for (const auto& [slice, held] : tables_) {
+            for (const auto& h : held) {
+                if (h->tag <= number) {
+                    tables[slice].push_back(h);
+                }
+            }
+        }
+    }
+
+    PreparedRun run;
+    run.number = number;
+    RunWriter standard(*rocks_, Family::standard, options_.target_file_bytes, run.standard);
+    RunWriter brief(*rocks_, Family::brief, options_.target_file_bytes, run.brief);
+    const auto path = [this] {
+        return options_.directory + "/runs/" + std::to_string(next_run_file_++) + ".sst";
+    };
+    const auto write = [&]() -> model::Status {
+        std::string key;
+        for (const auto& [slice, held] : tables) {
+            for (const auto& h : held) {
+                run.taken.insert(h->serial);
+            }
+            const auto [reduction, end] = slice;
+            const auto discard = discards.find(reduction);
+            if ((discard != discards.end() && end <= discard->second) ||
+                end <= dropped_->frontier(reduction)) {
+                ++run.expired_slices;
+                continue;
+            }
+            const auto family = family_of(reduction);
+            auto& writer = family == Family::standard ? standard : brief;
+            std::vector<std::unique_ptr<RowCursor>> sources;
+            sources.reserve(held.size());
+            for (const auto& h : held) {
+                sources.push_back(cursor_over(h->table));
+            }
+            const auto rows = merge_cursors(std::move(sources));
+            const auto prefix = slice_prefix(reduction, end);
+            while (true) {
+                TRY(rows->next());
+                if (!rows->valid()) {
+                    break;
+                }
+                key = prefix;
+                append_row(key, rows->hash(), rows->key());
+                TRY(writer.merge(key, rows->row(), path));
+                ++run.rows;
+            }
+            ++run.slices;
+            if (family == Family::brief) {
+                TRY(writer.cut());
+            }
+        }
+        TRY(standard.cut());
+        TRY(brief.cut());
+        TRY(standard.put(kMetaRowKey, meta_row_text(meta), path()));
+        return options_.disk->sync_directory(options_.directory + "/runs");
+    };
+    if (auto status = write(); !status) {
+        remove_files(run);
+        return std::unexpected(std::move(status.error()));
+    }
+    run.bytes = standard.bytes() + brief.bytes();
+    SLUICE_FAIL_POINT("run.written");
+    return run;
+}
+
+void Store::remove_files(const PreparedRun& run) {
+    for (const auto* files : {&run.standard, &run.brief}) {
+        for (const auto& file : *files) {
+            // What cannot be removed goes with the live directory at the next start.
+            static_cast<void>(options_.disk->remove(file.path));
+        }
+    }
+}
+
+model::Status Store::unusable(model::Error error) {
+    usable_.store(false, std::memory_order_relaxed);
+    error.kind = error.kind == model::ErrorKind::corrupt ? model::ErrorKind::corrupt
+                                                         : model::ErrorKind::unavailable;
+    return std::unexpected(std::move(error));
+}
+
+model::Status Store::apply(PreparedRun run) {
+    INVARIANT(run.number >= last_applied_, "runs are applied in the order of their barriers");
+    std::vector<rocksdb::IngestExternalFileArg> arguments;
+    for (const auto family : {Family::standard, Family::brief}) {
+        const auto& files = family == Family::standard ? run.standard : run.brief;
+        if (files.empty()) {
+            continue;
+        }
+        rocksdb::IngestExternalFileArg argument;
+        argument.column_family = rocks_->handle(family);
+        argument.options = ingest_options();
+        for (const auto& file : files) {
+            argument.external_files.push_back(file.path);
+            argument.files_checksums.push_back(file.checksum);
+            argument.files_checksum_func_names.emplace_back("XXH3-128");
+        }
+        arguments.push_back(std::move(argument));
+    }
+    Tables gone;  // let go outside the locks: their memory returns to the workers' pools
+    {
+        const std::lock_guard swap(swap_mutex_);
+        const auto status = rocks_->db->IngestExternalFiles(arguments);
+        if (!status.ok()) {
+            return unusable(
+                error_of(status, "ingesting the run of barrier " + std::to_string(run.number)));
+        }
+        gone = take_out(
+            [&](const Slice&, const Held& held) { return run.taken.contains(held.serial); });
+    }
+    last_applied_ = run.number;
+    SLUICE_FAIL_POINT("run.ingested");
+    return {};
+}
+
+model::Result<PreparedRun> Store::ingest(model::BarrierNumber number, const CheckpointMeta& meta,
+                                         const Discards& discards) {
+    TRY(run, write_run(number, meta, discards));
+    TRY(apply(run));
+    return run;
+}
+
+model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
+                                                      model::EventTime slice_end,
+                                                      std::optional<RowPosition> after) const {
+    std::vector<std::unique_ptr<RowCursor>> sources;
+    if (slice_end <= dropped_->frontier(reduction)) {
+        return merge_cursors(std::move(sources));
+    }
+    const auto family = family_of(reduction);
+    const std::lock_guard swap(swap_mutex_);
+    {
+        const std::lock_guard lock(tables_mutex_);
+        if (const auto it = tables_.find({reduction, slice_end}); it != tables_.end()) {
+            for (const auto& held : it->second) {
+                auto rows = cursor_over(held->table);
+                if (after) {
+                    rows = std::make_unique<CursorBehind>(std::move(rows), *after);
+                }
+                sources.push_back(std::move(rows));
+            }
+        }
+    }
+    sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family), reduction,
+                                                    slice_end, after));
+    return merge_cursors(std::move(sources));
+}
+
+model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t reduction,
+                                                                  model::EventTime after) const {
+    after = std::max(after, dropped_->frontier(reduction));
+    if (after == model::kAfterAll) {
+        return std::vector<model::EventTime>{};
+    }
+    std::set<model::EventTime> ends;
+    const auto family = family_of(reduction);
+    // Of one more than any slice end: the first byte string that is no longer of this reduction.
+    std::string end;
+    append_big_endian(end, reduction + 1);
+    const rocksdb::Slice upper(end);
+    auto options = read_options();
+    options.fill_cache = true;
+    options.iterate_upper_bound = &upper;
+    std::unique_ptr<rocksdb::Iterator> iterator;
+    {
+        const std::lock_guard swap(swap_mutex_);
+        {
+            const std::lock_guard lock(tables_mutex_);
+            for (auto it = tables_.upper_bound({reduction, after});
+                 it != tables_.end() && it->first.first == reduction; ++it) {
+                ends.insert(it->first.second);
+            }
+        }
+        iterator.reset(rocks_->db->NewIterator(options, rocks_->handle(family)));
+    }
+    for (iterator->Seek(time_prefix(reduction, after + 1)); iterator->Valid();) {
+        const auto row = parse_row_key(view(iterator->key()));
+        if (!row) {
+            return model::corrupt("a row's key in RocksDB is too short");
+        }
+        ends.insert(row->slice_end);
+        if (row->slice_end == model::kAfterAll) {
+            break;
+        }
+        iterator->Seek(time_prefix(reduction, row->slice_end + 1));
+    }
+    if (const auto status = iterator->status(); !status.ok()) {
+        return std::unexpected(error_of(status, "looking for windows"));
+    }
+    return std::vector<model::EventTime>(ends.begin(), ends.end());
+}
+
+void Store::restore_dropped(std::uint32_t reduction, model::EventTime frontier) {
+    dropped_->raise(reduction, frontier);
+}
+
+model::Status Store::set_dropped(std::uint32_t reduction, model::EventTime frontier) {
+    if (!dropped_->raise(reduction, frontier)) {
+        return {};
+    }
+    {
+        const auto gone = take_out([&](const Slice& slice, const Held&) {
+            return slice.first == reduction && slice.second <= frontier;
+        });
+    }
+    if (auto status = drop_files(reduction, frontier); !status) {
+        return unusable(std::move(status.error()));
+    }
+    return {};
+}
+
+model::Status Store::drop_files(std::uint32_t reduction, model::EventTime frontier) {
+    const auto family = family_of(reduction);
+    std::string end;
+    if (frontier == model::kAfterAll) {
+        append_big_endian(end, reduction + 1);
+    } else {
+        end = time_prefix(reduction, frontier + 1);
+    }
+    const auto status = delete_whole_files(*rocks_, rocks_->handle(family),
+                                           {{time_prefix(reduction, model::kBeforeAll), end}});
+    if (!status.ok()) {
+        return std::unexpected(error_of(status, "deleting files of expired slices"));
+    }
+    return family == Family::brief ? tidy_level0() : model::Status{};
+}
+
+// A slice that had more runs than there are levels has files in level 0, which no range deletion
+// reaches. Rewriting them merges their rows and leaves out the expired ones.
+model::Status Store::tidy_level0() {
+    rocksdb::ColumnFamilyMetaData family;
+    rocks_->db->GetColumnFamilyMetaData(rocks_->brief, &family);
+    if (family.levels.empty() ||
+        family.levels.front().files.size() < static_cast<std::size_t>(kTidyLevel0)) {
+        return {};
+    }
+    std::vector<std::string> names;
+    for (const auto& file : family.levels.front().files) {
+        names.push_back(file.name);
+    }
+    rocksdb::CompactionOptions options;
+    options.compression = rocksdb::kNoCompression;
+    options.output_file_size_limit = options_.target_file_bytes;
+    const auto status = rocks_->db->CompactFiles(options, rocks_->brief, names, 1);
+    if (!status.ok() && !status.IsAborted()) {
+        return std::unexpected(error_of(status, "rewriting level 0"));
+    }
+    return {};
+}
+
+model::Status Store::hold_files() {
+    const auto status = rocks_->db->DisableFileDeletions();
+    if (!status.ok()) {
+        return std::unexpected(error_of(status, "holding the files"));
+    }
+    return {};
+}
+
+void Store::release_files() { rocks_->db->EnableFileDeletions().PermitUncheckedError(); }
+
+model::Result<std::vector<LiveFile>> Store::live_files() const {
+    rocksdb::LiveFilesStorageInfoOptions options;
+    options.include_checksum_info = true;
+    options.wal_size_for_flush = std::numeric_limits<std::uint64_t>::max();  // no flush
+    std::vector<rocksdb::LiveFileStorageInfo> infos;
+    const auto status = rocks_->db->GetLiveFilesStorageInfo(options, &infos);
+    if (!status.ok()) {
+        return std::unexpected(error_of(status, "listing the files of the database"));
+    }
+    std::vector<LiveFile> files;
+    for (const auto& info : infos) {
+        if (info.file_type == rocksdb::kWalFile) {
+            continue;  // empty: the write-ahead log is off
+        }
+        LiveFile file;
+        file.name = info.relative_filename;
+        file.path = info.directory + "/" + info.relative_filename;
+        file.size = info.size;
+        file.contents = info.replacement_contents;
+        file.link = info.file_type == rocksdb::kTableFile;
+        if (file.link) {
+            if (info.file_checksum_func_name != "XXH3-128" || info.file_checksum.size() != 16) {
+                return model::corrupt(file.path + ": RocksDB has no checksum of it");
+            }
+            file.checksum = to_hex(info.file_checksum);
+        }
+        files.push_back(std::move(file));
+    }
+    std::sort(files.begin(), files.end(),
+              [](const LiveFile& a, const LiveFile& b) { return a.name < b.name; });
+    return files;
+}
+
+model::Result<CheckpointMeta> Store::meta_row() const {
+    std::string text;
+    const auto status =
+        rocks_->db->Get(read_options(), rocks_->standard,
+                        rocksdb::Slice(kMetaRowKey.data(), kMetaRowKey.size()), &text);
+    if (status.IsNotFound()) {
+        return model::invalid("the database has no meta row");
+    }
+    if (!status.ok()) {
+        return std::unexpected(error_of(status, "reading the meta row"));
+    }
+    return parse_meta_row(text);
+}
+
+std::uint64_t Store::table_bytes() const {
+    const std::lock_guard lock(tables_mutex_);
+    return table_bytes_;
+}
+
+std::uint64_t Store::table_rows() const {
+    const std::lock_guard lock(tables_mutex_);
+    return table_rows_;
+}
+
+std::uint64_t Store::live_bytes() const {
+    std::uint64_t sum = 0;
+    for (auto* handle : {rocks_->standard, rocks_->brief}) {
+        std::uint64_t bytes = 0;
+        if (rocks_->db->GetIntProperty(handle, rocksdb::DB::Properties::kLiveSstFilesSize,
+                                       &bytes)) {
+            sum += bytes;
+        }
+    }
+    return sum;
+}
+
+std::uint64_t Store::memory_bytes() const {
+    std::uint64_t sum = rocks_->cache->GetUsage();
+    for (auto* handle : {rocks_->standard, rocks_->brief}) {
+        std::uint64_t bytes = 0;
+        if (rocks_->db->GetIntProperty(handle, rocksdb::DB::Properties::kEstimateTableReadersMem,
+                                       &bytes)) {
+            sum += bytes;
+        }
+    }
+    return sum;
+}
+
+int Store::level0_files() const {
+    int most = 0;
+    for (auto* handle : {rocks_->standard, rocks_->brief}) {
+        std::string count;
+        if (rocks_->db->GetProperty(handle, rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0",
+                                    &count)) {
+            most = std::max(most, std::stoi(count));
+        }
+    }
+    return most;
+}
+
+}  // namespace sluice::state
