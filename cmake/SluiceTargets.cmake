@@ -26,10 +26,59 @@ function(sluice_module name)
 endfunction()
 
 # sluice_test(NAME LABEL label SOURCES ... LIBRARIES ...): a GoogleTest program that ctest knows under `label`.
+# `ninja LABEL_tests` builds all of one label. Without SLUICE_UNIT_TESTS unit tests are neither built by
+# default nor known to ctest.
+option(SLUICE_UNIT_TESTS "build and run the unit tests in this tree" ON)
 function(sluice_test name)
     cmake_parse_arguments(ARG "" "LABEL" "SOURCES;LIBRARIES" ${ARGN})
     add_executable(${name} ${ARG_SOURCES})
     target_link_libraries(${name} PRIVATE sluice_flags ${ARG_LIBRARIES} GTest::gtest_main)
+    if(NOT TARGET ${ARG_LABEL}_tests)
+        add_custom_target(${ARG_LABEL}_tests)
+    endif()
+    add_dependencies(${ARG_LABEL}_tests ${name})
+    if(ARG_LABEL STREQUAL "unit" AND NOT SLUICE_UNIT_TESTS)
+        set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+        return()
+    endif()
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 600)
+endfunction()
+
+# sluice_bench(NAME SOURCES ... LIBRARIES ...): a Google Benchmark program. `ninja bench` builds them all;
+# scripts/bench runs them from the release tree.
+add_custom_target(bench)
+function(sluice_bench name)
+    cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+    add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
+    target_link_libraries(${name} PRIVATE sluice_flags ${ARG_LIBRARIES} benchmark::benchmark_main)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+    add_dependencies(bench ${name})
+endfunction()
+
+# Mutants: -DSLUICE_MUTANT=NAME breaks the place that asks SLUICE_MUTANT(NAME) (state/model/mutant.h). Only
+# the sources that ask are compiled with another definition, so going from one mutant to the next costs
+# seconds. Called at the end, when all targets are known.
+set(SLUICE_MUTANT "" CACHE STRING "the place that is broken on purpose, for tests/mutants; empty: none")
+function(sluice_apply_mutant)
+    if(NOT SLUICE_MUTANT)
+        return()
+    endif()
+    set(found FALSE)
+    foreach(module model config ingest state sinks daemon)
+        get_target_property(sources ${module} SOURCES)
+        get_target_property(folder ${module} SOURCE_DIR)
+        foreach(source IN LISTS sources)
+            cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${folder})
+            file(STRINGS ${source} asks REGEX "SLUICE_MUTANT\\(${SLUICE_MUTANT}\\)")
+            if(asks)
+                set(found TRUE)
+                set_property(SOURCE ${source} TARGET_DIRECTORY ${module}
+                    APPEND PROPERTY COMPILE_DEFINITIONS SLUICE_MUTANT_${SLUICE_MUTANT}=1)
+            endif()
+        endforeach()
+    endforeach()
+    if(NOT found)
+        message(FATAL_ERROR "no source asks SLUICE_MUTANT(${SLUICE_MUTANT})")
+    endif()
 endfunction()
