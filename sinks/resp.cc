@@ -59,7 +59,7 @@ struct ReplyReader::Builder {
         if (reader == nullptr) {
             throw std::bad_alloc();
         }
-        redisReaderSetPrivdata(reader, this);
+        reader->privdata = this;  // the macro for it does not compile as C++ in hiredis 0.14
     }
 
     static Builder& of(const redisReadTask* task) { return *static_cast<Builder*>(task->privdata); }
