@@ -82,7 +82,6 @@ class Simulation {
     void produce();
     void begin_life(bool last);
     void end_life(bool by_crash);
-    void list(const std::string& path) const;
     void collect_journal();
     bool step_life();
     void trouble();
@@ -246,24 +245,6 @@ void Simulation::end_life(bool by_crash) {
         say("crash");
     }
     disk_ = disk_->after_crash(random_.next());
-    if (narrate_) {
-        list("/state");
-    }
-}
-
-void Simulation::list(const std::string& path) const {
-    const auto names = disk_->list(path);
-    if (!names) {
-        say("  " + path + ": " + names.error().text);
-        return;
-    }
-    for (const std::string& name : *names) {
-        const auto info = disk_->info(path + "/" + name);
-        say("  " + path + "/" + name + (info ? " " + std::to_string(info->size) : ""));
-        if (info && info->directory) {
-            list(path + "/" + name);
-        }
-    }
 }
 
 // One thing happens inside the process. False: the life is over.
@@ -279,6 +260,22 @@ bool Simulation::step_life() {
             }
             engine.run();
             life_->running = true;
+            if (narrate_) {
+                const auto hash = engine.sink().handshake();
+                std::string text = hash.present ? "control hash, barrier " + std::to_string(hash.barrier) : "no control hash";
+                for (const auto& [id, frontier] : hash.frontiers) {
+                    text += ", frontier " + id + " " + std::to_string(frontier);
+                }
+                for (const auto& [id, lanes] : hash.lanes) {
+                    text += ", " + std::to_string(std::count_if(lanes.begin(), lanes.end(), [](const auto& l) { return l.has_value(); })) + " lanes";
+                }
+                for (const auto& reduction : engine.restored().reductions) {
+                    text += ", checkpoint acknowledged " + std::to_string(reduction.acknowledged.value_or(0)) + " dropped " +
+                            std::to_string(reduction.dropped.value_or(0)) + " windows " +
+                            std::to_string(engine.store().windows_after(reduction.number, model::kBeforeAll)->size());
+                }
+                say("runs from barrier " + std::to_string(engine.restored().number) + ": " + text);
+            }
             run_.replays += engine.coordinator().report().live ? 0 : 1;
             return true;
         }
@@ -425,6 +422,9 @@ Run Simulation::run() {
             }
         }
         if (life_->running) {
+            const auto sink = life_->engine->sink().statistics();
+            say("sink: " + std::to_string(sink.results) + " results, " + std::to_string(sink.skipped) + " skipped, " +
+                std::to_string(sink.pending) + " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
             const auto report = life_->engine->coordinator().report();
             run_.checkpoints += report.checkpoints_completed;
             note(report.number);
@@ -458,6 +458,9 @@ void Simulation::judge() {
     }
     for (const auto& [key, value] : wanted) {
         const auto at = found.find(key);
+        if (at == found.end() || at->second != value) {
+            say((at == found.end() ? "missing " : "different ") + key);
+        }
         if (at == found.end()) {
             fail("missing: " + key + " should be " + value);
         } else if (at->second != value) {
