@@ -7,7 +7,6 @@
 
 #include "config/expression/code.h"
 #include "config/expression/functions.h"
-#include "config/expression/nearest.h"
 #include "config/expression/syntax.h"
 #include "state/model/invariant.h"
 #include "state/model/number.h"
@@ -611,10 +610,10 @@ class Compiler {
         if (calls_ != nullptr) {
             names.insert(names.end(), reduction_names().begin(), reduction_names().end());
         }
-        const auto near = nearest(node.text, names);
+        const std::string near = nearest_name(node.text, names);
         std::string hint;
         if (!near.empty()) {
-            hint = "did you mean `" + std::string(near) + "`?";
+            hint = "did you mean `" + near + "`?";
         } else {
             hint = "there are";
             for (const auto name : names) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "config/diagnostic.h"
+
 namespace sluice::config {
 
 namespace {
@@ -79,5 +81,10 @@ const Function* find_function(std::string_view name) { return find(kFunctions, n
 std::span<const std::string_view> function_names() { return kFunctionNames; }
 const ReductionName* find_reduction(std::string_view name) { return find(kReductions, name); }
 std::span<const std::string_view> reduction_names() { return kReductionNames; }
+
+std::string nearest_name(std::string_view name, std::span<const std::string_view> valid) {
+    constexpr std::size_t kLongest = 100;
+    return name.size() > kLongest ? std::string() : nearest(name, valid);
+}
 
 }  // namespace sluice::config

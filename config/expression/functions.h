@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "config/expression/code.h"
@@ -39,5 +40,9 @@ struct ReductionName {
 };
 const ReductionName* find_reduction(std::string_view name);
 std::span<const std::string_view> reduction_names();  // of this version
+
+// "Did you mean …?": the valid name that `name` was probably meant to be, or empty. Nobody mistypes
+// a name of a thousand characters; comparing those costs too much.
+std::string nearest_name(std::string_view name, std::span<const std::string_view> valid);
 
 }  // namespace sluice::config

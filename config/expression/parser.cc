@@ -3,8 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "config/expression/functions.h"
 #include "config/expression/lexer.h"
-#include "config/expression/nearest.h"
 #include "config/expression/syntax.h"
 #include "state/model/number.h"
 
@@ -119,8 +119,8 @@ class Parser {
             hint = "put the `if` into parentheses";
         } else if (token.kind == TokenKind::name && !is_keyword(token.spelled)) {
             constexpr std::array kOperators = {"and"sv, "or"sv, "in"sv, "matches"sv};
-            if (const auto near = nearest(token.spelled, kOperators); !near.empty()) {
-                hint = "did you mean `" + std::string(near) + "`?";
+            if (const std::string near = nearest_name(token.spelled, kOperators); !near.empty()) {
+                hint = "did you mean `" + near + "`?";
             }
         }
         return expected("an operator or the end of the expression", std::move(hint));
@@ -579,11 +579,11 @@ class Parser {
         const auto* known = std::find_if(kKafkaFields.begin(), kKafkaFields.end(),
                                          [&](const auto& f) { return f.name == name.spelled; });
         if (name.kind != TokenKind::name || known == kKafkaFields.end()) {
-            const auto near = nearest(name.spelled, kKafkaNames);
+            const std::string near = nearest_name(name.spelled, kKafkaNames);
             return error_at(name, "kafka has no " + described(name),
                             near.empty()
                                 ? "there are topic partition offset timestamp key header('name')"
-                                : "did you mean `" + std::string(near) + "`?");
+                                : "did you mean `" + near + "`?");
         }
         next();
         out->source.kind = known->kind;
@@ -867,7 +867,7 @@ Compiled<std::vector<FieldSource::Segment>> parse_path(std::string_view text) {
     return std::move(source->path);
 }
 
-Compiled<std::string> normalised(std::string_view text) {
+Compiled<std::string> canonical(std::string_view text) {
     auto tree = parse(text);
     if (!tree) {
         return std::unexpected(std::move(tree.error()));

@@ -133,7 +133,7 @@ Compiled<std::vector<FieldSource::Segment>> parse_path(std::string_view text);
 
 // The expression with canonical spaces, parentheses and literals: texts that differ only in those
 // become equal. For hashes and comparison; it means the same when it is compiled.
-Compiled<std::string> normalised(std::string_view text);
+Compiled<std::string> canonical(std::string_view text);
 
 enum class ReductionKind : std::uint8_t {
     count = 1,  // count() or count(x)
@@ -151,7 +151,7 @@ struct ReductionCall {
     ReductionKind kind = ReductionKind::count;
     std::optional<Program> argument;  // none only for count()
     std::optional<Program> where;     // `sum(price) where kind == 'buy'`
-    std::string text;                 // normalised(), `where` included
+    std::string text;                 // canonical(), `where` included
 };
 
 // A member of `values`: an expression over reductions. Calls with equal text are shared over all
