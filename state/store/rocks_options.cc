@@ -199,8 +199,8 @@ std::map<std::uint32_t, model::EventTime> DropFrontiers::all() const {
 
 Rocks::~Rocks() {
     if (db) {
-        // What runs in the background is told to stop and waited for; what only waits is taken
-        // back.
+        // Close() waits for what runs in the background and takes back what has not begun. Waiting
+        // here would wait for both: for ever, where BackgroundSteps are to run it.
         rocksdb::CancelAllBackgroundWork(db.get(), false);
         for (auto* handle : {standard, brief}) {
             if (handle != nullptr) {
