@@ -3,12 +3,13 @@
 //
 // The rules of durability (one place, so that nobody has to remember them):
 //   - a file's bytes are durable after a successful sync(); a failed sync() or append() kills that
-//   file for ever: every later
-//     call on it fails, it is never synced again, and its name is not used again;
+//     file for ever: every later call on it fails, it is never synced again, and its name is not
+//     used again;
 //   - a name is durable after sync_directory() of the directory that holds it;
 //   - a write counts only when it was completed in full (a full disk shows as a short write).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -31,7 +32,8 @@ class WritableFile {
     virtual model::Status sync() = 0;
     // Blocks until all appended bytes are with the kernel (not durable). Readers see them then.
     virtual model::Status flush() = 0;
-    virtual std::uint64_t size() const = 0;  // bytes appended
+    // What was there and what was appended.
+    virtual std::uint64_t size() const = 0;
 };
 
 // Thread: any.
@@ -59,9 +61,14 @@ struct DiskSpace {
 struct DiskStatistics {
     std::uint64_t submitted = 0, completed = 0, errors = 0, in_flight = 0, written_bytes = 0,
                   read_bytes = 0, syncs = 0;
+    // Operations by duration: [i] counts those of at least 2^i and less than 2^(i+1) microseconds
+    // (the first also those below, the last also those above).
+    std::array<std::uint64_t, 24> latency_us{};
 };
 
-// Paths are as the process sees them. Thread: any; calls block.
+// Paths are as the process sees them. Files must not outlive their disk. Thread: any; calls block.
+// A name that is not there (or, for create() and link(), already there) is `invalid`, no room
+// `exhausted`, the rest `unavailable`.
 class Disk {
  public:
     virtual ~Disk() = default;
@@ -87,10 +94,13 @@ class Disk {
     virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"
 };
 
+// The directory that holds the name `path`; "." for a bare name.
+std::string parent_directory(const std::string& path);
+
 // Helpers over any disk.
 model::Result<std::string> read_file(Disk& disk, const std::string& path,
                                      std::uint64_t limit_bytes);
-model::Status remove_tree(Disk& disk, const std::string& path);
+model::Status remove_tree(Disk& disk, const std::string& path);  // not there: success; not synced
 // Temporary name beside it, write, sync, rename, sync of the directory.
 model::Status write_file_durably(Disk& disk, const std::string& path, std::string_view bytes);
 

@@ -1,7 +1,7 @@
 // The production Disk: one ring and one thread, named `io`, for all bytes of snapshots, runs and
 // journal. Names and directories are plain calls on the caller's thread.
 //
-// Protocol (io_disk.cc, once for both back ends):
+// Protocol (io_engine.cc, once for both back ends):
 //   - append() copies. Up to 64 KiB a file stages in memory of its own, so a small file (journal
 //     entry, MANIFEST) needs nothing shared; beyond that it stages in 256 KiB buffers of a pool,
 //     registered with the ring, and a full one is submitted at once. No free buffer: append()
@@ -11,6 +11,8 @@
 //   - A completion counts only if its result is the length. A short one (a full disk), an error or
 //     a failed fdatasync kills the file for ever.
 //   - Bulk writes can be capped in bandwidth; small writes and syncs (the journal) pass them.
+//   - Reads from 128 KiB on go through the ring; smaller ones (RocksDB's blocks) are pread() on the
+//     caller's thread: the hand-over would cost more than the read.
 #pragma once
 
 #include <cstdint>

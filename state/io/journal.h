@@ -16,6 +16,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "state/io/disk.h"
@@ -28,9 +29,9 @@ using Lineage = std::array<std::uint8_t, 16>;   // random; all zero: none yet
 std::string to_string(const Lineage& lineage);  // 32 hex digits
 model::Result<Lineage> lineage_from(std::string_view hex);
 
-// Life:    open(); start_lineage() if there is none; then append(). After an error of append(),
-//          start_lineage() or forget_before() the journal is dead: every later call that writes
-//          fails (the daemon exits with 74; the next start recovers).
+// Life:    open(); start_lineage() if there is none; then append(). After an error of append() or
+//          start_lineage() the journal is dead: every later call that writes fails (the daemon
+//          exits with 74; the next start recovers).
 // Thread:  one at a time (the coordinator).
 // `disk` must outlive it.
 class Journal {
@@ -46,10 +47,9 @@ class Journal {
         std::vector<std::string> repairs;  // what was cut off, in words, for the log
     };
 
-    // Reads and checks every segment in `directory` (made, durably, if it is not there), cuts off a
-    // torn tail durably, and makes what was read durable before it is believed: the process before
-    // us may have died between write and sync. Errors: corrupt (damage, with file and position),
-    // unavailable, exhausted.
+    // Reads and checks every segment in `directory` (made, durably, if it is not there) and carries
+    // the newest over, without a torn tail. Errors: corrupt (damage, with file and position),
+    // invalid (written by another release), unavailable, exhausted.
     static model::Result<Opened> open(Disk& disk, std::string directory, Options options);
 
     // Durable when it returns. Numbers must rise and be journaled kinds; `barriers` not empty.
@@ -86,13 +86,17 @@ class Journal {
         std::string path;
         Lineage lineage{};
         std::uint64_t ordinal = 0;          // rises over all lineages
+        std::uint64_t replaces = 0;         // ordinal of the one that it carries over; 0: none
         model::BarrierNumber previous = 0;  // journaled before its first entry
         model::BarrierNumber last = 0;      // == previous: no entry
         std::uint64_t bytes = 0;
     };
 
     Journal(Disk& disk, std::string directory, Options options);
+    // Durable when it returns; the newest from then on, with `carried_over` as its first frames.
+    model::Status begin_segment(Segment segment, std::string_view carried_over);
     model::Status begin_segment(const Lineage& lineage, model::BarrierNumber previous);
+    void note_offsets(std::span<const model::Barrier> barriers);
     model::Status die(model::Error error);
 
     Disk& disk_;

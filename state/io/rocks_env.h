@@ -27,7 +27,7 @@ class BackgroundSteps {
     std::size_t waiting() const;
 
  private:
-    friend class StepEnv;
+    friend class DiskEnv;
     struct Work {
         void (*function)(void*);
         void* argument;

@@ -62,7 +62,7 @@ inline FailPoint fail_point{kFailPointText<kName>.text};
 // Names of all points in this program, sorted.
 std::vector<std::string> fail_point_names();
 
-// Error (invalid, naming the nearest mistake) if the environment variable is set and names no point
+// Error (invalid, saying what is wrong) if the environment variable is set and names no point
 // of this program or has no sensible number. Without this check a misspelt name tests nothing.
 Status check_fail_point_environment();
 
