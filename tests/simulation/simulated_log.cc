@@ -1,4 +1,4 @@
-#include "simulated_log.h"
+#include "tests/simulation/simulated_log.h"
 
 #include <algorithm>
 
