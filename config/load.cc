@@ -24,6 +24,10 @@ namespace {
 
 constexpr model::DurationMs kLeastProcessingWindow = 100;
 
+// What can be read as an event time.
+constexpr TypeSet kTimeTypes = type_set(model::Type::integer) | type_set(model::Type::decimal) |
+                               type_set(model::Type::real) | type_set(model::Type::text);
+
 // Names that templates give a meaning of their own.
 constexpr std::array<std::string_view, 7> kTemplateNames{"pipeline", "reduce", "window", "final",
                                                          "complete", "rev",    "share"};
@@ -126,6 +130,11 @@ std::string print_share(const std::vector<PartitionRange>& ranges) {
     return text;
 }
 
+// What is recorded of an expression; of a wrong one, what was written.
+std::string recorded(std::string_view expression) {
+    return canonical(expression).value_or(std::string(expression));
+}
+
 class Loader {
  public:
     Loader(Reading& reading, const std::string& path, const Environment& environment)
@@ -167,14 +176,16 @@ class Loader {
     }
 
     // Compiles the expression that `node` holds; reports at the character that is wrong.
-    std::optional<Program> compile_at(const Node& node, const std::string& what) {
+    std::optional<Program> compile_at(const Node& node, const std::string& what,
+                                      bool filter = false) {
         const auto text = text_of(node);
         if (!text) {
             reading_.error(node.value, what + " must be an expression in quotes, not " +
                                            std::string(kind_name(node.kind)));
             return std::nullopt;
         }
-        auto program = compile(*text, pipeline_.fields);
+        auto program =
+            filter ? compile_filter(*text, pipeline_.fields) : compile(*text, pipeline_.fields);
         if (!program) {
             report(node, program.error());
             return std::nullopt;
@@ -207,7 +218,10 @@ class Loader {
             source.timestamp_from_kafka = text_of(*node) == "kafka";
             if (!source.timestamp_from_kafka) {
                 source.timestamp = compile_at(*node, "`timestamp`");
-                texts_.timestamp = normalised(text_of(*node).value_or(""));
+                if (source.timestamp && (source.timestamp->types() & kTimeTypes) == 0) {
+                    reading_.error(node->value, "`timestamp` can never be a number or text");
+                }
+                texts_.timestamp = recorded(text_of(*node).value_or(""));
             }
         }
         const std::string unit = section.choice("timestamp_unit");
@@ -433,9 +447,9 @@ class Loader {
         Step step;
         InputTexts::Step texts;
         if (const Node* node = section.find("filter")) {
-            step.filter = compile_at(*node, "`filter`");
+            step.filter = compile_at(*node, "`filter`", true);
             step.text = text_of(*node).value_or("");
-            texts.filter = normalised(step.text);
+            texts.filter = recorded(step.text);
         }
         if (const Node* node = section.find("set")) {
             load_set(*node, step, texts);
@@ -450,16 +464,21 @@ class Loader {
         const Node* node;
     };
 
+    // Unquoted dots made nested tables of a path; a quoted name may hold a path as well.
     void collect_set(const Node& table, const SetMember& above, std::vector<SetMember>& members) {
         for (const auto& [key, node] : table.members) {
             SetMember member = above;
-            member.path.emplace_back(key);
-            member.name +=
-                (member.name.empty() ? "" : ".") + (is_name(key, false) ? key : "'" + key + "'");
+            member.name += (member.name.empty() ? "" : ".") + key;
             member.node = &node;
-            if (key.empty()) {
-                reading_.error(node.key, "a field's name must not be empty");
-            } else if (node.kind == Node::Kind::table) {
+            const auto path = parse_path(key);
+            if (!path) {
+                reading_.error(node.key,
+                               ticked(key) + " is not a field's path: " + path.error().message,
+                               path.error().hint);
+                continue;
+            }
+            std::ranges::copy(*path, std::back_inserter(member.path));
+            if (node.kind == Node::Kind::table) {
                 collect_set(node, member, members);
             } else {
                 members.push_back(std::move(member));
@@ -479,17 +498,14 @@ class Loader {
         collect_set(table, {}, members);
         std::vector<std::optional<Program>> programs;
         for (const SetMember& member : members) {
-            if (member.path.size() > 0 && std::get<std::string>(member.path.front()) == "kafka") {
-                reading_.error(member.node->key,
-                               "`kafka` names the record's own facts and cannot be set");
-            }
             programs.push_back(compile_at(*member.node, ticked(member.name)));
             const std::string text = text_of(*member.node).value_or("");
             step.text += (step.text.empty() ? "" : ", ") + member.name + " = " + text;
-            texts.set.emplace_back(member.name, normalised(text));
+            texts.set.emplace_back(member.name, recorded(text));
         }
         for (std::size_t i = 0; i < members.size(); ++i) {
-            const std::uint32_t column = pipeline_.fields.assign(members[i].path);
+            const std::uint32_t column = pipeline_.fields.assign(
+                members[i].path, programs[i] ? programs[i]->types() : kAnyType);
             if (programs[i]) {
                 step.set.push_back({column, std::move(*programs[i]), members[i].name});
             }
@@ -528,8 +544,8 @@ class Loader {
         InputTexts::Reduction texts;
         reduction.id = id;
         if (const Node* node = section.find("filter")) {
-            reduction.filter = compile_at(*node, "`filter`");
-            texts.filter = normalised(text_of(*node).value_or(""));
+            reduction.filter = compile_at(*node, "`filter`", true);
+            texts.filter = recorded(text_of(*node).value_or(""));
         }
         load_key(section, reduction, texts);
         reduction.time =
@@ -598,7 +614,7 @@ class Loader {
         }
         auto program = compile_at(expression, ticked(name));
         reduction.key.push_back({name, program ? std::move(*program) : Program()});
-        texts.key.push_back(normalised(text_of(expression).value_or("")));
+        texts.key.push_back(recorded(text_of(expression).value_or("")));
     }
 
     void check_template_name(const std::string& name, const Spot& spot) {
@@ -690,7 +706,7 @@ class Loader {
                 reduction.values.push_back({name, ValueProgram{}, *text});
                 continue;
             }
-            reduction.values.push_back({name, std::move(*program), normalised(*text)});
+            reduction.values.push_back({name, std::move(*program), recorded(*text)});
         }
     }
 

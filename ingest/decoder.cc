@@ -160,8 +160,8 @@ void append_utf8(std::string& out, std::uint32_t c) {
     }
 }
 
-// Unescapes the string that begins at `at` (behind its quote) into `out`. False: an escape that JSON
-// does not know, or half a surrogate pair, which no UTF-8 text can say.
+// Unescapes the string that begins at `at` (behind its quote) into `out`. False: an escape that
+// JSON does not know, or half a surrogate pair, which no UTF-8 text can say.
 bool unescape(const char* at, std::string& out) {
     out.clear();
     while (true) {
@@ -271,8 +271,8 @@ std::optional<EventTime> to_ms(const Scalar& number, std::int64_t per_second) {
         case Type::decimal: {
             // The scale-18 number divided by (1e18 × per_second / 1000) is milliseconds.
             const model::int128 v = number.value.decimal;
-            const model::int128 divisor = static_cast<model::int128>(model::kDecimalOne) *
-                                          per_second / 1000;
+            const model::int128 divisor =
+                static_cast<model::int128>(model::kDecimalOne) * per_second / 1000;
             model::int128 q = v / divisor;
             if (v % divisor != 0 && v < 0) {
                 --q;
@@ -460,8 +460,8 @@ struct Decoder::Work {
     DecodedBatch* batch = nullptr;
     std::size_t max_rows = 0;
     std::size_t row = 0;
-    std::uint64_t serial = 0;          // of the document
-    std::vector<std::uint64_t> seen;   // by node number: the document in which it was met last
+    std::uint64_t serial = 0;         // of the document
+    std::vector<std::uint64_t> seen;  // by node number: the document in which it was met last
     std::string unescaped;
 
     // Only if the event time is a computed one.
@@ -544,9 +544,8 @@ const char* Decoder::Work::text(ondemand::value& value, const Node* node) {
     const char* end = find_quote_or_backslash(begin);
     if (*end == '"') {
         if (node != nullptr && node->column) {
-            set(*node->column,
-                Scalar::of(batch->records.arena.copy(
-                    {begin, static_cast<std::size_t>(end - begin)})));
+            set(*node->column, Scalar::of(batch->records.arena.copy(
+                                   {begin, static_cast<std::size_t>(end - begin)})));
         }
         return nullptr;
     }
@@ -717,7 +716,10 @@ const char* Decoder::Work::document(std::string_view value) {
     if (const char* reason = walk_members(object, &plan.root, 1)) {
         return reason;
     }
-    return doc.at_end() ? nullptr : "text follows the JSON value";
+    const char* rest = nullptr;
+    return doc.current_location().get(rest) == simdjson::OUT_OF_BOUNDS
+               ? nullptr
+               : "text follows the JSON value";
 }
 
 void Decoder::Work::kafka_columns(const Record& record) {

@@ -55,9 +55,12 @@ struct SnapshotResult {
     model::BarrierNumber number = 0;
     CheckpointInfo checkpoint;  // of a checkpoint that is done
     CheckpointMeta meta;        // as committed
-    std::uint64_t rows = 0;     // of the run
-    std::string note;           // trouble behind the commit (retention), for the log
-    model::Error error;         // when not done
+    // The journal may forget what lies at or before it: the least journal_number of the kept
+    // snapshots of this lineage. Of a checkpoint that is done.
+    model::BarrierNumber journal_needed_after = 0;
+    std::uint64_t rows = 0;  // of the run
+    std::string note;        // trouble behind the commit (retention), for the log
+    model::Error error;      // when not done
 };
 
 struct SnapshotterOptions {
