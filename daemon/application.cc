@@ -44,7 +44,9 @@ state::Lineage new_lineage() {
     return lineage;
 }
 
-void name_thread(const std::string& name) { pthread_setname_np(pthread_self(), name.substr(0, 15).c_str()); }
+void name_thread(const std::string& name) {
+    pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
 
 int exit_code_for_state(const model::Error& error) {
     return error.kind == model::ErrorKind::corrupt ? kExitDamaged : kExitStateBroken;
@@ -132,7 +134,8 @@ int Application::run() {
         return leave(failure->exit_code, failure->text);
     }
     if (was_running && !engine_->coordinator().last_checkpoint_ok()) {
-        return leave(kExitNoSnapshot, "stopped without a last checkpoint: " + engine_->coordinator().report().checkpoint_problem);
+        return leave(kExitNoSnapshot, "stopped without a last checkpoint: " +
+                                          engine_->coordinator().report().checkpoint_problem);
     }
     if (was_running) {
         log_->publish(engine_->coordinator().report().committed_offsets);
@@ -140,7 +143,8 @@ int Application::run() {
     return leave(kExitOk, "stopped");
 }
 
-// ---- start ----------------------------------------------------------------------------------------------------
+// ---- start
+// ----------------------------------------------------------------------------------------------------
 
 bool Application::open() {
     const std::string& directory = pipeline_.state.directory;
@@ -149,7 +153,9 @@ bool Application::open() {
         return false;
     }
     auto patience = state::StateLock::sleeping_patience();
-    patience.wait = [this, sleep = patience.wait](model::DurationMs ms) { return !stop_requested_ && sleep(ms); };
+    patience.wait = [this, sleep = patience.wait](model::DurationMs ms) {
+        return !stop_requested_ && sleep(ms);
+    };
     auto lock = state::StateLock::take(directory, patience);
     if (!lock) {
         note_failure(kExitLocked, lock.error().text);
@@ -158,7 +164,7 @@ bool Application::open() {
     lock_ = std::move(*lock);
 
     HttpSettings http;
-    http.socket_path = control_socket_to_serve(pipeline_.name, directory);
+    http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
     http.host = pipeline_.http.host;
     http.port = pipeline_.http.port;
     HttpCallbacks callbacks;
@@ -189,8 +195,9 @@ bool Application::open() {
     rocks_env_ = state::make_rocks_env(*disk_);
 
     ingest::DeadLetterFileSettings letters;
-    letters.path = pipeline_.dead_letter.file.starts_with('/') ? pipeline_.dead_letter.file
-                                                               : directory + "/" + pipeline_.dead_letter.file;
+    letters.path = pipeline_.dead_letter.file.starts_with('/')
+                       ? pipeline_.dead_letter.file
+                       : directory + "/" + pipeline_.dead_letter.file;
     letters.max_bytes = pipeline_.dead_letter.max_bytes;
     letters.drop_when_full = pipeline_.dead_letter.drop_when_full;
     auto dead_letters = ingest::DeadLetterFile::open(std::move(letters));
@@ -206,7 +213,7 @@ bool Application::open() {
     kafka.group_id = "sluice-" + pipeline_.name;
     kafka.username = pipeline_.source.username;
     if (pipeline_.source.password.kind != config::Secret::Kind::none) {
-        auto password = config::resolve(pipeline_.source.password, config::Environment::process());
+        auto password = config::resolve(pipeline_.source.password, environment_);
         if (!password) {
             note_failure(kExitPermission, password.error().text);
             return false;
@@ -214,7 +221,8 @@ bool Application::open() {
         kafka.password = std::move(*password);
     }
     kafka.max_bytes = pipeline_.source.max_bytes;
-    kafka.queue_bytes = std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 16, 8u << 20, 64u << 20);
+    kafka.queue_bytes =
+        std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 16, 8u << 20, 64u << 20);
     kafka.properties = pipeline_.source.rdkafka;
     auto kafka_log = ingest::KafkaLog::open(std::move(kafka));
     if (!kafka_log) {
@@ -227,7 +235,8 @@ bool Application::open() {
         .log = *log_,
         .disk = *disk_,
         .rocks_env = *rocks_env_,
-        .redis = sinks::socket_transports(pipeline_.sink),
+        .redis = sinks::socket_transports(
+            {pipeline_.sink.host, pipeline_.sink.port, pipeline_.sink.unix_path}),
         .clock = clock_,
         .dead_letters = *dead_letters_,
     };
@@ -239,10 +248,11 @@ bool Application::open() {
     options.lineage = new_lineage();
     options.owner = own_name(pipeline_.name);
     options.seed = std::random_device{}();
-    options.workers = pipeline_.workers > 0 ? pipeline_.workers : static_cast<int>(std::thread::hardware_concurrency());
+    options.workers = pipeline_.workers > 0 ? pipeline_.workers
+                                            : static_cast<int>(std::thread::hardware_concurrency());
     if (pipeline_.sink.password.kind != config::Secret::Kind::none) {
-        options.redis_password = [secret = pipeline_.sink.password] {
-            return config::resolve(secret, config::Environment::process());
+        options.redis_password = [this] {
+            return config::resolve(pipeline_.sink.password, environment_);
         };
     }
     options.wake_coordinator = [this] { coordinator_bell_.ring(); };
@@ -297,7 +307,8 @@ bool Application::start() {
     return true;
 }
 
-void Application::drive(const std::string& name, std::function<bool()> step, std::function<void()> wait) {
+void Application::drive(const std::string& name, std::function<bool()> step,
+                        std::function<void()> wait) {
     threads_.emplace_back([this, name, step = std::move(step), wait = std::move(wait)] {
         name_thread(name);
         while (!threads_stop_.load(std::memory_order_acquire)) {
@@ -347,48 +358,53 @@ void Application::begin_threads() {
     }
     engine_->run();
     release_workers();
-    drive("coordinator",
-          [this] {
-              const bool busy = engine_->coordinator().step();
-              if (busy) {
-                  fire_bell_.ring();
-                  snapshot_bell_.ring();
-              }
-              if (engine_->coordinator().outcome() != Coordinator::Outcome::running) {
-                  main_bell_.ring();
-              }
-              return busy;
-          },
-          [this] { coordinator_bell_.wait(5); });
-    drive("fire",
-          [this] {
-              auto busy = engine_->emitter().step();
-              if (!busy) {
-                  note_failure(exit_code_for_state(busy.error()), busy.error().text);
-                  fire_bell_.wait(1000);
-                  return false;
-              }
-              if (*busy) {
-                  engine_->sink().wake();
-              }
-              return *busy;
-          },
-          [this] { fire_bell_.wait(engine_->emitter().blocked() ? 2 : 50); });
-    drive("snapshot",
-          [this] {
-              const bool busy = engine_->snapshotter().step();
-              if (!busy) {
-                  coordinator_bell_.ring();
-              }
-              return busy;
-          },
-          [this] { snapshot_bell_.wait(100); });
+    drive(
+        "coordinator",
+        [this] {
+            const bool busy = engine_->coordinator().step();
+            if (busy) {
+                fire_bell_.ring();
+                snapshot_bell_.ring();
+            }
+            if (engine_->coordinator().outcome() != Coordinator::Outcome::running) {
+                main_bell_.ring();
+            }
+            return busy;
+        },
+        [this] { coordinator_bell_.wait(5); });
+    drive(
+        "fire",
+        [this] {
+            auto busy = engine_->emitter().step();
+            if (!busy) {
+                note_failure(exit_code_for_state(busy.error()), busy.error().text);
+                fire_bell_.wait(1000);
+                return false;
+            }
+            if (*busy) {
+                engine_->sink().wake();
+            }
+            return *busy;
+        },
+        [this] { fire_bell_.wait(engine_->emitter().blocked() ? 2 : 50); });
+    drive(
+        "snapshot",
+        [this] {
+            const bool busy = engine_->snapshotter().step();
+            if (!busy) {
+                coordinator_bell_.ring();
+            }
+            return busy;
+        },
+        [this] { snapshot_bell_.wait(100); });
     drive("sink", [this] { return engine_->sink().step(); }, [this] { engine_->sink().wait(50); });
-    drive("watch", [this] {
-        watch();
-        return false;
-    },
-          [this] { watch_bell_.wait(2000); });
+    drive(
+        "watch",
+        [this] {
+            watch();
+            return false;
+        },
+        [this] { watch_bell_.wait(2000); });
 }
 
 void Application::release_workers() {
@@ -415,7 +431,8 @@ void Application::stop_threads() {
     threads_.clear();
 }
 
-// ---- while it runs --------------------------------------------------------------------------------------------
+// ---- while it runs
+// --------------------------------------------------------------------------------------------
 
 void Application::watch() {
     const auto& partitions = engine_->partitions();
@@ -431,7 +448,8 @@ void Application::watch() {
     }
     engine_->coordinator().set_hold(disk_problem.empty() ? "" : "disk: " + disk_problem);
     dead_letters_->flush();
-    if (ranges && clock_.steady_ms() - looked_for_partitions_ms_ >= kLookForPartitionsMs && !options_.until_end) {
+    if (ranges && clock_.steady_ms() - looked_for_partitions_ms_ >= kLookForPartitionsMs &&
+        !options_.until_end) {
         looked_for_partitions_ms_ = clock_.steady_ms();
         if (auto looked = engine_->look_for_partitions(5000); !looked) {
             log_warning("cannot look for new partitions", {{"reason", looked.error().text}});
@@ -483,7 +501,8 @@ void Application::supervise() {
         refresh_status();
         settle_checkpoint_requests(false);
         const std::int64_t now = clock_.steady_ms();
-        if (notify_.watchdog_interval_ms() > 0 && now - watchdog_ms >= notify_.watchdog_interval_ms()) {
+        if (notify_.watchdog_interval_ms() > 0 &&
+            now - watchdog_ms >= notify_.watchdog_interval_ms()) {
             watchdog_ms = now;
             notify_.watchdog();
         }
@@ -506,8 +525,8 @@ void Application::settle_checkpoint_requests(bool stopping) {
     std::erase_if(checkpoint_requests_, [&](auto& request) {
         if (engine_->coordinator().checkpoint_done(request.first)) {
             const auto report = engine_->coordinator().report();
-            request.second("{\"id\":" + std::to_string(report.last_checkpoint->info.id) + ",\"path\":\"" +
-                           report.last_checkpoint->info.path + "\"}");
+            request.second("{\"id\":" + std::to_string(report.last_checkpoint->info.id) +
+                           ",\"path\":\"" + report.last_checkpoint->info.path + "\"}");
             return true;
         }
         if (stopping) {
@@ -517,7 +536,8 @@ void Application::settle_checkpoint_requests(bool stopping) {
     });
 }
 
-// ---- status ---------------------------------------------------------------------------------------------------
+// ---- status
+// ---------------------------------------------------------------------------------------------------
 
 void Application::set_condition(const std::string& name, bool ok, std::string reason) {
     for (Condition& condition : conditions_) {
@@ -541,7 +561,8 @@ void Application::refresh_status(bool at_once) {
     if (status.ready && !ready_sent_) {
         ready_sent_ = true;
         notify_.ready();
-        log_info("ready", {{"restored_from", status.restore.from.empty() ? "nothing" : status.restore.from}});
+        log_info("ready", {{"restored_from",
+                            status.restore.from.empty() ? "nothing" : status.restore.from}});
     }
     std::lock_guard lock(status_mutex_);
     status_ = std::move(status);
@@ -568,7 +589,9 @@ Status Application::make_status() {
         }
         if (!running_) {
             status.restore.duration_ms = static_cast<std::uint64_t>(now - status.started);
-            for (std::size_t i = 0; i < engine_->restored().partitions.size() && engine_->stage() > Engine::Stage::restore; ++i) {
+            for (std::size_t i = 0; i < engine_->restored().partitions.size() &&
+                                    engine_->stage() > Engine::Stage::restore;
+                 ++i) {
                 const state::PartitionMeta& meta = engine_->restored().partitions[i];
                 status.partitions.resize(std::max(status.partitions.size(), i + 1));
                 PartitionStatus& partition = status.partitions[i];
@@ -587,7 +610,8 @@ Status Application::make_status() {
     }
     status.ready = running_;
     for (const Condition& condition : conditions_) {
-        // A short trouble does not flip readiness; before the first time there is nothing to be ready with.
+        // A short trouble does not flip readiness; before the first time there is nothing to be
+        // ready with.
         if (!condition.ok && (!ready_sent_ || now - condition.since >= kNotReadyAfterMs)) {
             status.ready = false;
         }
@@ -658,18 +682,21 @@ RunState Application::fill_running(Status& status) {
             status.reductions[r].errors += progress.reduction_errors[r];
         }
         for (const PartitionProgress& one : progress.partitions) {
-            status.partitions.resize(std::max<std::size_t>(status.partitions.size(), one.partition + 1));
+            status.partitions.resize(
+                std::max<std::size_t>(status.partitions.size(), one.partition + 1));
             PartitionStatus& partition = status.partitions[one.partition];
             partition.topic = engine_->partitions()[one.partition].topic;
             partition.partition = engine_->partitions()[one.partition].id;
             partition.next_offset = one.next_offset;
             partition.idle = one.idle;
-            partition.watermark = one.watermark == kNoTime ? std::nullopt : std::optional(one.watermark);
+            partition.watermark =
+                one.watermark == kNoTime ? std::nullopt : std::optional(one.watermark);
             partition.ledger = one.ledger;
             if (one.partition < seen.ends.size() && seen.ends[one.partition]) {
                 partition.end_offset = std::max(*seen.ends[one.partition], one.next_offset);
             }
-            if (const auto found = report.committed_offsets.find(engine_->partitions()[one.partition]);
+            if (const auto found =
+                    report.committed_offsets.find(engine_->partitions()[one.partition]);
                 found != report.committed_offsets.end()) {
                 partition.checkpointed_offset = found->second;
             }
@@ -691,8 +718,8 @@ RunState Application::fill_running(Status& status) {
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
     const state::DiskStatistics io = disk_->statistics();
-    status.io = {std::string(disk_->name()), io.submitted, io.completed, io.errors, io.in_flight,
-                 io.written_bytes, io.read_bytes, io.syncs};
+    status.io = {std::string(disk_->name()), io.submitted,  io.completed, io.errors, io.in_flight,
+                 io.written_bytes,           io.read_bytes, io.syncs};
     status.room.memory_bytes = table_bytes + engine_->store().memory_bytes();
     status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
     status.room.disk_free_bytes = seen.disk_free;
@@ -701,17 +728,22 @@ RunState Application::fill_running(Status& status) {
     const std::int64_t passed = clock_.steady_ms() - refreshed_ms_;
     if (passed > 0) {
         const auto rate = [&](std::uint64_t now, std::uint64_t before, double old) {
-            const double current = static_cast<double>(now - std::min(now, before)) * 1000.0 / static_cast<double>(passed);
+            const double current = static_cast<double>(now - std::min(now, before)) * 1000.0 /
+                                   static_cast<double>(passed);
             return 0.8 * old + 0.2 * current;
         };
-        status.rates.records_per_second = rate(records, last_records_, status.rates.records_per_second);
-        status.rates.results_per_second = rate(sink.results, last_results_, status.rates.results_per_second);
+        status.rates.records_per_second =
+            rate(records, last_records_, status.rates.records_per_second);
+        status.rates.results_per_second =
+            rate(sink.results, last_results_, status.rates.results_per_second);
         last_records_ = records;
         last_results_ = sink.results;
     }
 
     set_condition("restore", true, "");
-    std::string kafka = !gone.empty() ? gone : !seen.kafka_problem.empty() ? seen.kafka_problem : "";
+    std::string kafka = !gone.empty()                 ? gone
+                        : !seen.kafka_problem.empty() ? seen.kafka_problem
+                                                      : "";
     if (!kafka.empty() && gone.empty() && !trouble.empty()) {
         kafka += " (" + trouble + ")";
     }
@@ -754,8 +786,11 @@ void Application::fill_checkpoints(Status& status, const Coordinator::Report& re
     one.pause_us = static_cast<std::uint64_t>(report.last_checkpoint->pause_us);
     one.duration_ms = info.duration_ms;
     one.path = info.path;
-    log_info("checkpoint", {{"id", one.id}, {"bytes", one.bytes}, {"new_bytes", one.new_bytes},
-                            {"duration_ms", one.duration_ms}, {"pause_us", one.pause_us}});
+    log_info("checkpoint", {{"id", one.id},
+                            {"bytes", one.bytes},
+                            {"new_bytes", one.new_bytes},
+                            {"duration_ms", one.duration_ms},
+                            {"pause_us", one.pause_us}});
     status.checkpoints.insert(status.checkpoints.begin(), std::move(one));
     if (status.checkpoints.size() > static_cast<std::size_t>(pipeline_.state.checkpoint_keep)) {
         status.checkpoints.resize(static_cast<std::size_t>(pipeline_.state.checkpoint_keep));

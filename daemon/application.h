@@ -1,8 +1,9 @@
 // The daemon process around one engine: threads, start and stop, health, status.
 //
-// Threads: main drives the start and then supervises; `worker-N`, `coordinator`, `fire`, `snapshot`, `sink` each drive one object of
-// the engine; `watch` asks Kafka and the disk how they are; `admin` serves HTTP, `signals` takes signals. Trouble outside is a
-// condition with a reason: input waits, readiness says why, work resumes by itself.
+// Threads: main drives the start and then supervises; `worker-N`, `coordinator`, `fire`,
+// `snapshot`, `sink` each drive one object of the engine; `watch` asks Kafka and the disk how they
+// are; `admin` serves HTTP, `signals` takes signals. Trouble outside is a condition with a reason:
+// input waits, readiness says why, work resumes by itself.
 #pragma once
 
 #include <atomic>
@@ -15,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "config/environment.h"
 #include "config/load.h"
 #include "daemon/cli.h"
 #include "daemon/engine.h"
@@ -56,14 +58,14 @@ class Application {
     void request_stop(const std::string& why);  // Thread: any.
 
  private:
-    bool open();           // lock, disk, log, HTTP
-    bool start();          // until the gate is open
+    bool open();   // lock, disk, log, HTTP
+    bool start();  // until the gate is open
     void begin_threads();
     void supervise();
     void stop_threads();
     int leave(int exit_code, const std::string& text);
 
-    void watch();          // the thread `watch`
+    void watch();  // the thread `watch`
     void drive(const std::string& name, std::function<bool()> step, std::function<void()> wait);
 
     Status make_status();
@@ -78,6 +80,7 @@ class Application {
 
     const config::Pipeline& pipeline_;
     const RunOptions options_;
+    const config::Environment environment_ = config::process_environment();
     model::SystemClock clock_;
     Notify notify_;
 
@@ -98,13 +101,13 @@ class Application {
     std::atomic<bool> running_flag_ = false;  // the engine runs: workers may step
     std::atomic<bool> begin_ = false;
     std::int64_t looked_for_partitions_ms_ = 0;  // thread `watch`
-    bool running_ = false;      // behind the gate
+    bool running_ = false;                       // behind the gate
     bool ready_sent_ = false;
 
     std::mutex failure_mutex_;
     std::optional<Engine::Failure> failure_;  // guarded by failure_mutex_; the first one counts
 
-    struct Seen {  // by the thread `watch`
+    struct Seen {                                       // by the thread `watch`
         std::vector<std::optional<std::int64_t>> ends;  // by partition
         std::string kafka_problem;
         std::string disk_problem;

@@ -557,6 +557,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
 
 bool Coordinator::take_snapshotter_result() {
     bool any = false;
+    model::BarrierNumber forget = 0;
     while (auto result = parts_.snapshotter.take_result()) {
         any = true;
         const bool last = std::exchange(seals_last_[result->number], false);
@@ -592,6 +593,9 @@ bool Coordinator::take_snapshotter_result() {
         if (checkpoint) {
             pauses_.erase(result->number);
         }
+        if (result->journal_needed_after != 0) {
+            forget = std::max(forget, result->journal_needed_after);
+        }
         if (last) {
             last_checkpoint_ok_.store(result->outcome == state::SnapshotResult::Outcome::done);
             outcome_.store(Outcome::finished, std::memory_order_release);
@@ -600,8 +604,6 @@ bool Coordinator::take_snapshotter_result() {
             report_.notes.push_back(result->note);
         }
     }
-    // The snapshotter asks for it from its own thread; the journal is ours.
-    const model::BarrierNumber forget = forget_.exchange(0);
     if (forget != 0) {
         if (auto forgotten = parts_.journal.forget_before(forget); !forgotten) {
             fail(forgotten.error());

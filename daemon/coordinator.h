@@ -99,7 +99,6 @@ class Coordinator {
     };
     void add_partition(Found found);
     void set_hold(std::string reason);  // input waits for as long as the reason is not empty
-    void forget_journal(model::BarrierNumber number) { forget_.store(number); }
 
     Outcome outcome() const { return outcome_.load(std::memory_order_acquire); }
     model::Error failure() const;  // when failed
@@ -202,7 +201,6 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_requested_ = 0;
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
-    std::atomic<model::BarrierNumber> forget_ = 0;
     mutable std::mutex mutex_;
     model::Error failure_;      // guarded by mutex_
     Report report_;             // guarded by mutex_

@@ -34,9 +34,9 @@ model::EventTime incomplete_before(const CompletenessSteps& steps, model::EventT
 }
 
 struct Emitter::Reduction {
-    Reduction(std::uint32_t index, std::uint32_t number, const config::Reduction& settings,
+    Reduction(std::uint32_t at, std::uint32_t row_number, const config::Reduction& reduction,
               model::EventTime frontier)
-        : index(index), number(number), settings(settings), columns(settings), fired(frontier) {}
+        : index(at), number(row_number), settings(reduction), columns(reduction), fired(frontier) {}
 
     const std::uint32_t index;   // in the pipeline
     const std::uint32_t number;  // in row keys

@@ -554,10 +554,6 @@ void Engine::run() {
     state::SnapshotterOptions options;
     options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
     options.reserve_bytes = pipeline_.state.reserve_bytes;
-    options.forget_journal = [this](model::BarrierNumber number) -> model::Status {
-        coordinator_->forget_journal(number);
-        return {};
-    };
     snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
                                                         catalogue_, inputs_);
     emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);

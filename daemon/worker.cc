@@ -23,7 +23,7 @@ struct Worker::Owned {
         : partition(state.partition),
           start_offset(state.start_offset),
           next_offset(state.next_offset),
-          time(pipeline.source, state.partition, partitions[state.partition], state.time),
+          time(pipeline.source, partitions[state.partition], state.time),
           probe_offset(state.probe_offset),
           probe_hash(state.probe_hash),
           ledger(state.ledger),

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "state/model/invariant.h"
+#include "state/model/wide.h"
 
 namespace sluice::state {
 
@@ -493,16 +494,14 @@ std::optional<FloatTotal> FloatTotal::from_bytes(std::size_t place, std::string_
 std::optional<double> rounded(const ExactTotal& total, const FloatTotal* floats,
                               std::uint64_t count) {
     const auto limbs = total.magnitude();
+    if (floats == nullptr || floats->is_zero()) {
+        const model::uint256 n{(static_cast<uint128>(limbs[1]) << kLimbBits) | limbs[0], limbs[2]};
+        const double result = model::nearest_quotient(n, static_cast<uint128>(kScale) * count);
+        return total.negative() ? -result : result;
+    }
     Natural exact = Natural::of(limbs.data(), limbs.size());
     Natural denominator(count);
     denominator.multiply(kScale);
-    if (floats == nullptr || floats->is_zero()) {
-        auto result = nearest(exact, denominator);
-        if (result && total.negative()) {
-            *result = -*result;
-        }
-        return result;
-    }
 
     // total / 10^18 + floats = (total * 2^k + floats' integer * 10^18) / (10^18 * 2^k), where the
     // lowest limb of `floats` counts 2^-k; a limb above the point is shifted instead.

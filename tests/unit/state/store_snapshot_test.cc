@@ -1,0 +1,688 @@
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "state/model/fail_point.h"
+#include "state/store/verifier.h"
+#include "tests/unit/state/store_support.h"
+
+namespace sluice::state {
+namespace {
+
+using Outcome = SnapshotResult::Outcome;
+
+std::string text_of(Disk& disk, const std::string& path) {
+    const auto text = read_file(disk, path, 1 << 30);
+    EXPECT_TRUE(text) << (text ? "" : text.error().text);
+    return text.value_or("");
+}
+
+// Three checkpoints: barriers 1, 2, 3; the slice 1000 has "a" counted 1, 3, 6.
+void three_checkpoints(Process& p) {
+    for (model::BarrierNumber n = 1; n <= 3; ++n) {
+        p.store->add_tables(
+            n, {table_of(kBrief, 1000, {{"a", n}}), table_of(kStandard, 5000, {{"b", n}})});
+        const auto result = p.checkpoint(n);
+        ASSERT_EQ(result.outcome, Outcome::done) << result.error.text;
+    }
+}
+
+TEST(Snapshot, AFreshDirectoryStartsEmpty) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    EXPECT_FALSE(p.meta);
+    EXPECT_EQ(p.restore->from(), "");
+    EXPECT_TRUE(p.restore->rejected().empty());
+}
+
+TEST(Snapshot, RestoresTheNewestOneWithEverythingItHeld) {
+    const auto disk = new_disk();
+    CheckpointMeta committed;
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+        p.store->add_tables(4, {table_of(kBrief, 1000, {{"a", 100}})});  // not sealed: lost
+        auto meta = meta_of(3);
+        const auto infos = p.catalogue.describe();
+        ASSERT_OK(infos);
+        ASSERT_EQ(infos->size(), 3u);
+        EXPECT_EQ(infos->front().id, 3u);
+        EXPECT_GT(infos->front().bytes, infos->front().new_bytes);
+    }
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    ASSERT_TRUE(p.meta);
+    EXPECT_EQ(p.meta->number, 3u);
+    EXPECT_EQ(p.meta->id, 3u);
+    EXPECT_EQ(p.meta->partitions, meta_of(3).partitions);
+    EXPECT_EQ(p.meta->taken, "2023-11-14T22:13:20.003Z");
+    EXPECT_EQ(p.restore->from(), "/state/checkpoints/3");
+    EXPECT_EQ(p.restore->bytes(), p.restore->total_bytes());
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 6}}));
+    EXPECT_EQ(scan_all(*p.store, kStandard, 5000), (Counts{{"b", 6}}));
+    // And goes on from there.
+    p.store->add_tables(4, {table_of(kBrief, 1000, {{"a", 4}})});
+    ASSERT_EQ(p.checkpoint(4).outcome, Outcome::done);
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 10}}));
+}
+
+TEST(Snapshot, LaterIngestsAndCompactionsNeverTouchItsBytes) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    p.retention.keep = 100;
+    ASSERT_OK(p.start());
+    three_checkpoints(p);
+    std::map<std::string, std::string> before;
+    const auto names = disk->list("/state/checkpoints/3");
+    ASSERT_OK(names);
+    for (const auto& name : *names) {
+        before[name] = text_of(*disk, "/state/checkpoints/3/" + name);
+    }
+    EXPECT_GT(before.size(), 5u);
+    for (model::BarrierNumber n = 4; n < 20; ++n) {
+        p.store->add_tables(n, {table_of(kBrief, 1000, {{"a", n}}),
+                                table_of(kStandard, 5000, {{"b", n}, {"c", 1}})});
+        auto meta = meta_of(n);
+        if (n == 12) {
+            meta.reductions[0].dropped = 1000;
+        }
+        ASSERT_EQ(p.checkpoint(meta).outcome, Outcome::done);
+    }
+    for (const auto& [name, bytes] : before) {
+        EXPECT_EQ(text_of(*disk, "/state/checkpoints/3/" + name), bytes) << name;
+    }
+}
+
+TEST(Snapshot, SpillsAreInTheNextCheckpoint) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        p.store->add_tables(1, {table_of(kBrief, 1000, {{"a", 1}})});
+        SnapshotJob spill;
+        spill.kind = SnapshotJob::Kind::spill;
+        spill.number = 1;
+        spill.meta.reductions = two_reductions();
+        const auto result = p.run(spill);
+        EXPECT_EQ(result.outcome, Outcome::done);
+        EXPECT_EQ(result.rows, 1u);
+        EXPECT_EQ(p.catalogue.list()->size(), 0u);
+        p.store->add_tables(2, {table_of(kBrief, 1000, {{"a", 2}})});
+        ASSERT_EQ(p.checkpoint(2).outcome, Outcome::done);
+    }
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 3}}));
+}
+
+TEST(Snapshot, RetentionCountsValidOnesAndKeepsTwoWhateverTheirSize) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    p.retention.keep = 1;
+    p.retention.max_bytes = 1;
+    ASSERT_OK(p.start());
+    three_checkpoints(p);
+    const auto entries = p.catalogue.list();
+    ASSERT_OK(entries);
+    ASSERT_EQ(entries->size(), 2u);
+    EXPECT_EQ((*entries)[0].id, 3u);
+    EXPECT_EQ((*entries)[1].id, 2u);
+    // A damaged one is none of the two.
+    ASSERT_OK(p.catalogue.set_damaged(3, "test", false));
+    auto result = p.checkpoint(4);
+    EXPECT_EQ(p.catalogue.list()->size(), 3u);
+    EXPECT_EQ(result.journal_needed_after, 2u);
+    result = p.checkpoint(5);
+    EXPECT_EQ(p.catalogue.list()->size(), 2u) << "and goes when newer ones are there";
+    EXPECT_EQ(result.journal_needed_after, 4u);
+}
+
+TEST(Snapshot, RetentionByBytesCountsASharedFileOnce) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    p.retention.keep = 10;
+    ASSERT_OK(p.start());
+    three_checkpoints(p);
+    ASSERT_OK(p.catalogue.retain({10, std::nullopt}));
+    EXPECT_EQ(p.catalogue.list()->size(), 3u);
+    std::uint64_t all = 0, distinct = 0;
+    for (const auto& info : *p.catalogue.describe()) {
+        all += info.bytes;
+        distinct += info.new_bytes;
+    }
+    ASSERT_LT(distinct, all);
+    ASSERT_OK(p.catalogue.retain({10, distinct}));
+    EXPECT_EQ(p.catalogue.list()->size(), 3u);
+    ASSERT_OK(p.catalogue.retain({10, distinct / 2}));
+    EXPECT_EQ(p.catalogue.list()->size(), 2u);
+}
+
+TEST(Snapshot, BelowTheReserveItIsSkippedAndTheNextOneHasEverything) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    p.reserve = std::uint64_t{1} << 50;
+    ASSERT_OK(p.start());
+    p.store->add_tables(1, {table_of(kBrief, 1000, {{"a", 1}})});
+    const auto result = p.checkpoint(1);
+    EXPECT_EQ(result.outcome, Outcome::skipped);
+    EXPECT_EQ(result.error.kind, model::ErrorKind::exhausted);
+    EXPECT_TRUE(p.snapshotter->short_of_space());
+    p.snapshotter = std::make_unique<Snapshotter>(SnapshotterOptions{}, *disk, p.clock, *p.store,
+                                                  p.catalogue, p.inputs);
+    ASSERT_EQ(p.checkpoint(2).outcome, Outcome::done);
+    EXPECT_FALSE(p.snapshotter->short_of_space());
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 1}}));
+}
+
+TEST(Snapshot, AHookThatFailsSkipsIt) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    SnapshotJob job;
+    job.number = 1;
+    job.meta = meta_of(1);
+    job.before_commit = [] { return model::Status(model::unavailable("dead letters")); };
+    const auto result = p.run(job);
+    EXPECT_EQ(result.outcome, Outcome::skipped);
+    EXPECT_EQ(result.error.text, "dead letters");
+    EXPECT_TRUE(p.catalogue.list()->empty());
+    EXPECT_TRUE(disk->list("/state/checkpoints")->empty());
+    ASSERT_EQ(p.checkpoint(2).outcome, Outcome::done);
+}
+
+TEST(Snapshot, AnyChangedByteOfTheManifestIsNoticed) {
+    const auto text = manifest_text([] {
+        auto meta = meta_of(7);
+        meta.files = {{"000001.sst", 5, std::string(32, '0')}};
+        return meta;
+    }());
+    ASSERT_OK(parse_manifest(text));
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        auto damaged = text;
+        damaged[i] = static_cast<char>(damaged[i] ^ 0x04);
+        EXPECT_FALSE(parse_manifest(damaged)) << i;
+        EXPECT_FALSE(parse_manifest(text.substr(0, i))) << i;
+    }
+    EXPECT_FALSE(parse_manifest(text + " "));
+}
+
+TEST(Snapshot, ANewerFormatIsRefusedByName) {
+    auto meta = meta_of(7);
+    meta.format = kSnapshotFormatVersion + 1;
+    const auto parsed = parse_manifest(manifest_text(meta));
+    ASSERT_FALSE(parsed);
+    EXPECT_NE(parsed.error().text.find("newer release"), std::string::npos);
+}
+
+TEST(Snapshot, EveryMemberSurvivesTheManifest) {
+    auto meta = meta_of(7);
+    meta.id = 12;
+    meta.kind = SnapshotKind::savepoint;
+    meta.reset_sink = true;
+    meta.taken = rfc3339(meta.clock);
+    meta.cut_floor = -5;
+    meta.tick = 15'000;
+    meta.cap = 99;
+    meta.inputs = inputs_hash("x");
+    meta.files = {{"000001.sst", 5, std::string(32, 'a')}};
+    meta.reductions[0].acknowledged = 10;
+    meta.reductions[0].dropped = -10;
+    meta.reductions[0].fired = 20;
+    meta.reductions[0].schema_hash = ~std::uint64_t{0};
+    auto& partition = meta.partitions[0];
+    partition.max_timestamp = 5;
+    partition.watermark_floor = 4;
+    partition.idle = partition.read_from_zero = partition.empty_at_first_sight = true;
+    partition.incomplete_before = 3;
+    partition.ledger = {8, 1, 2, 3, 1, 1, 1, 1};
+    const auto parsed = parse_manifest(manifest_text(meta));
+    ASSERT_OK(parsed);
+    EXPECT_EQ(*parsed, meta);
+}
+
+// Damage of each kind in the newest snapshot: the one before it is used, and the reason is said.
+TEST(Restore, TakesTheNextOlderOneAndSaysWhy) {
+    struct Case {
+        const char* reason;
+        std::function<void(simulation::SimulatedDisk&, const std::string&)> damage;
+        bool full = false;
+    };
+    const auto table = [](Disk& disk, const std::string& path) {
+        for (const auto& name : *disk.list(path)) {
+            if (name.ends_with(".sst")) {
+                return path + "/" + name;
+            }
+        }
+        return std::string("no table");
+    };
+    const auto newest_table = [](Disk& disk, const std::string& path) {
+        std::string found;
+        for (const auto& name : *disk.list(path)) {
+            if (name.ends_with(".sst")) {
+                found = path + "/" + name;
+            }
+        }
+        return found;
+    };
+    const std::vector<Case> cases{
+        {"does not match its checksum",
+         [](auto& disk, const auto& path) {
+             ASSERT_OK(disk.flip(path + "/MANIFEST.json", 40, 1));
+         }},
+        {"not complete",
+         [](auto& disk, const auto& path) {
+             ASSERT_OK(disk.truncate(path + "/MANIFEST.json", 100));
+         }},
+        {"is missing",
+         [&](auto& disk, const auto& path) { ASSERT_OK(disk.remove(table(disk, path))); }},
+        {"bytes instead of",
+         [&](auto& disk, const auto& path) {
+             ASSERT_OK(disk.truncate(newest_table(disk, path), 10));
+         }},
+        {"does not end like a table",
+         [&](auto& disk, const auto& path) {
+             const auto name = newest_table(disk, path);
+             ASSERT_OK(disk.flip(name, disk.info(name)->size - 1, 1));
+         }},
+        {"CURRENT does not match its checksum",
+         [](auto& disk, const auto& path) { ASSERT_OK(disk.flip(path + "/CURRENT", 3, 1)); }},
+        {"does not match its checksum",
+         [&](auto& disk, const auto& path) {
+             ASSERT_OK(disk.flip(newest_table(disk, path), 5, 1));
+         },
+         true},
+    };
+    for (const auto& c : cases) {
+        SCOPED_TRACE(c.reason);
+        const auto disk = new_disk();
+        {
+            Process p(*disk);
+            ASSERT_OK(p.start());
+            three_checkpoints(p);
+        }
+        c.damage(*disk, "/state/checkpoints/3");
+        Process p(*disk, "b");
+        auto options = p.restore_options();
+        options.verify_full = c.full;
+        ASSERT_OK(p.start(std::move(options)));
+        ASSERT_TRUE(p.meta);
+        EXPECT_EQ(p.meta->number, 2u);
+        EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 3}}));
+        ASSERT_EQ(p.restore->rejected().size(), 1u);
+        EXPECT_EQ(p.restore->rejected()[0].path, "/state/checkpoints/3");
+        EXPECT_NE(p.restore->rejected()[0].reason.find(c.reason), std::string::npos)
+            << p.restore->rejected()[0].reason;
+        // The next checkpoint takes a new id and is the one that the next start finds.
+        const auto result = p.checkpoint(3);
+        ASSERT_EQ(result.outcome, Outcome::done) << result.error.text;
+        EXPECT_EQ(result.checkpoint.id, 4u);
+        EXPECT_EQ(result.note, "");
+    }
+}
+
+TEST(Restore, AsksOutsideAndPassesItsReasonOn) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    Process p(*disk, "b");
+    auto options = p.restore_options();
+    int down = 2;
+    options.journal_covers = [](const CheckpointMeta& meta) {
+        return meta.number == 3 ? model::Status(model::corrupt("a gap")) : model::Status{};
+    };
+    options.source_has = [&](const CheckpointMeta& meta) {
+        if (down-- > 0) {
+            return model::Status(model::unavailable("broker"));
+        }
+        return meta.number == 2 ? model::Status(model::invalid("offsets are gone"))
+                                : model::Status{};
+    };
+    Restore restore(std::move(options), p.catalogue, p.inputs);
+    int refused = 0;
+    for (int i = 0; i < 100 && restore.phase() != Restore::Phase::done; ++i) {
+        const auto phase = restore.step();
+        if (!phase) {
+            EXPECT_EQ(phase.error().text, "broker");
+            EXPECT_EQ(restore.phase(), Restore::Phase::verify);
+            ++refused;
+        }
+    }
+    EXPECT_EQ(refused, 2);
+    ASSERT_EQ(restore.phase(), Restore::Phase::done);
+    auto restored = restore.finish();
+    EXPECT_EQ(restored.meta->number, 1u);
+    ASSERT_EQ(restore.rejected().size(), 2u);
+    EXPECT_EQ(restore.rejected()[0].reason, "a gap");
+    EXPECT_EQ(restore.rejected()[1].reason, "offsets are gone");
+}
+
+TEST(Restore, ADirectoryThatHadStateIsNeverAFreshStart) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    for (const auto* id : {"1", "2", "3"}) {
+        ASSERT_OK(disk->flip(std::string("/state/checkpoints/") + id + "/MANIFEST.json", 3, 1));
+    }
+    {
+        Process p(*disk, "b");
+        const auto started = p.start();
+        ASSERT_FALSE(started);
+        EXPECT_EQ(started.error().kind, model::ErrorKind::corrupt);
+        EXPECT_EQ(p.restore->rejected().size(), 3u);
+        for (const auto* id : {"1", "2", "3"}) {
+            EXPECT_NE(started.error().text.find(std::string("checkpoints/") + id + ": "),
+                      std::string::npos);
+        }
+    }
+    ASSERT_OK(remove_tree(*disk, "/state/checkpoints"));
+    {
+        Process p(*disk, "c");
+        const auto started = p.start();
+        ASSERT_FALSE(started) << "the marker remembers";
+        EXPECT_EQ(started.error().kind, model::ErrorKind::corrupt);
+    }
+    {
+        Process p(*disk, "d");
+        auto options = p.restore_options();
+        options.fresh = true;
+        ASSERT_OK(p.start(std::move(options)));
+        EXPECT_FALSE(p.meta);
+    }
+    ASSERT_OK(disk->remove("/state/INITIALIZED"));
+    Process p(*disk, "e");
+    auto options = p.restore_options();
+    options.journal_has_entries = true;
+    ASSERT_FALSE(p.start(std::move(options)));
+}
+
+TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+        EXPECT_EQ(*p.inputs.read(inputs_hash("settings")), "settings");
+        EXPECT_EQ(disk->list("/state/inputs")->size(), 1u);
+    }
+    Process p(*disk, "b");
+    auto options = p.restore_options();
+    options.inputs_text = "other settings";
+    const auto started = p.start(std::move(options));
+    ASSERT_FALSE(started);
+    EXPECT_EQ(started.error().kind, model::ErrorKind::invalid);
+    EXPECT_EQ(p.restore->recorded_inputs(), "settings");
+    EXPECT_TRUE(p.restore->rejected().empty());
+}
+
+TEST(Restore, AnotherPipelinesSnapshotIsRejected) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    Process p(*disk, "b");
+    auto options = p.restore_options();
+    options.pipeline = "orders";
+    ASSERT_FALSE(p.start(std::move(options)));
+    EXPECT_EQ(p.restore->rejected().size(), 3u);
+}
+
+TEST(Restore, KeepsTheDropRule) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        p.store->add_tables(
+            1, {table_of(kStandard, 1000, {{"a", 1}}), table_of(kStandard, 2000, {{"a", 2}})});
+        auto meta = meta_of(1);
+        meta.reductions[1].acknowledged = 1000;
+        meta.reductions[1].dropped = 1000;
+        ASSERT_EQ(p.checkpoint(meta).outcome, Outcome::done);
+        EXPECT_EQ(scan_all(*p.store, kStandard, 1000), Counts{});
+    }
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(scan_all(*p.store, kStandard, 1000), Counts{});
+    EXPECT_EQ(*p.store->windows_after(kStandard, model::kBeforeAll),
+              std::vector<model::EventTime>{2000});
+    p.store->add_tables(2, {table_of(kStandard, 1000, {{"a", 9}})});
+    EXPECT_EQ(p.store->table_rows(), 0u);
+}
+
+TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    std::string newest;
+    for (const auto& name : *disk->list("/state/checkpoints/3")) {
+        if (name.ends_with(".sst")) {
+            newest = name;
+        }
+    }
+    ASSERT_OK(disk->flip("/state/checkpoints/3/" + newest, 5, 1));
+    {
+        Process p(*disk, "b");
+        ASSERT_OK(p.start());
+        ASSERT_EQ(p.meta->number, 3u) << "footers and sizes are right";
+        Verifier verifier(*disk, p.catalogue, p.clock, 1000);
+        verifier.begin(p.restore->from(), *p.meta);
+        model::Result<bool> step = true;
+        int waited = 0;
+        while (step && !verifier.done()) {
+            step = verifier.step();
+            if (step && !*step) {
+                p.clock.now_ms += 1000;
+                ++waited;
+            }
+        }
+        ASSERT_FALSE(step);
+        EXPECT_GT(waited, 1) << "it keeps to its rate";
+        EXPECT_EQ(step.error().kind, model::ErrorKind::corrupt);
+        EXPECT_NE(step.error().text.find("damaged snapshots: 3"), std::string::npos)
+            << step.error().text;
+    }
+    Process p(*disk, "c");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(p.meta->number, 2u);
+    EXPECT_EQ(p.restore->rejected().size(), 1u);
+    Verifier verifier(*disk, p.catalogue, p.clock, 1 << 30);
+    verifier.begin(p.restore->from(), *p.meta);
+    while (!verifier.done()) {
+        const auto step = verifier.step();
+        ASSERT_OK(step);
+        p.clock.now_ms += 1;
+    }
+}
+
+// A power cut or a kill at every operation of the third checkpoint: the next start finds a whole
+// snapshot, the second or the third, never less and nothing in between, and cleans up.
+class SnapshotCrash : public testing::TestWithParam<simulation::CrashKind> {};
+
+TEST_P(SnapshotCrash, AtEveryOperationLeavesAWholeSnapshot) {
+    std::uint64_t first = 0, last = 0;
+    const auto prepare = [](Process& p) {
+        ASSERT_OK(p.start());
+        for (model::BarrierNumber n = 1; n <= 2; ++n) {
+            p.store->add_tables(
+                n, {table_of(kBrief, 1000, {{"a", n}}), table_of(kStandard, 5000, {{"b", n}})});
+            ASSERT_EQ(p.checkpoint(n).outcome, Outcome::done);
+        }
+        p.store->add_tables(
+            3, {table_of(kBrief, 1000, {{"a", 3}}), table_of(kStandard, 5000, {{"b", 3}})});
+    };
+    {
+        const auto disk = new_disk();
+        Process p(*disk);
+        p.retention.keep = 2;
+        prepare(p);
+        first = disk->operations() + 1;
+        ASSERT_EQ(p.checkpoint(3).outcome, Outcome::done);
+        last = disk->operations();
+    }
+    ASSERT_GT(last, first + 10);
+    std::set<model::BarrierNumber> found;
+    for (auto at = first; at <= last; ++at) {
+        SCOPED_TRACE("operation " + std::to_string(at) + " of " + std::to_string(first) + ".." +
+                     std::to_string(last));
+        const auto disk = new_disk(at);
+        {
+            Process p(*disk);
+            p.retention.keep = 2;
+            prepare(p);
+            disk->crash_at(at, GetParam());
+            static_cast<void>(p.checkpoint(3));
+        }
+        ASSERT_TRUE(disk->crashed());
+        const auto after = disk->after_crash(at + 1);
+        Process p(*after, "b");
+        auto options = p.restore_options();
+        options.verify_full = true;
+        ASSERT_OK(p.start(std::move(options)));
+        ASSERT_TRUE(p.meta);
+        found.insert(p.meta->number);
+        EXPECT_TRUE(p.restore->rejected().empty())
+            << p.restore->rejected()[0].path << ": " << p.restore->rejected()[0].reason;
+        ASSERT_TRUE(p.meta->number == 2 || p.meta->number == 3);
+        const std::uint64_t sum = p.meta->number == 2 ? 3 : 6;
+        EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", sum}}));
+        EXPECT_EQ(scan_all(*p.store, kStandard, 5000), (Counts{{"b", sum}}));
+        for (const auto& name : *after->list("/state/checkpoints")) {
+            EXPECT_TRUE(after->info("/state/checkpoints/" + name + "/MANIFEST.json")) << name;
+        }
+        // And it goes on.
+        ASSERT_EQ(p.checkpoint(4).outcome, Outcome::done);
+    }
+    EXPECT_EQ(found, (std::set<model::BarrierNumber>{2, 3}));
+}
+
+TEST_P(SnapshotCrash, AtEveryOperationOfARestoreLeavesItRepeatable) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+        disk->crash_now(simulation::CrashKind::process);
+    }
+    std::uint64_t operations = 0;
+    for (std::uint64_t at = 1;; ++at) {
+        const auto again = disk->after_crash(at);
+        {
+            again->crash_at(again->operations() + at, GetParam());
+            Process p(*again, "b");
+            const auto started = p.start();
+            operations = at;
+            if (!again->crashed()) {
+                ASSERT_OK(started);
+                break;
+            }
+        }
+        const auto after = again->after_crash(at + 1);
+        Process p(*after, "c");
+        ASSERT_OK(p.start());
+        ASSERT_EQ(p.meta->number, 3u);
+        EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 6}}));
+    }
+    EXPECT_GT(operations, 10u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SnapshotCrash,
+                         testing::Values(simulation::CrashKind::power,
+                                         simulation::CrashKind::process),
+                         [](const auto& kind) {
+                             return kind.param == simulation::CrashKind::power ? "Power" : "Kill";
+                         });
+
+// Every operation of a checkpoint fails once: it is skipped or the store is unusable, but nothing
+// that was committed is lost.
+TEST(Snapshot, AnErrorAtAnyOperationLosesNothing) {
+    for (std::uint64_t offset = 1;; ++offset) {
+        const auto disk = new_disk(offset);
+        bool reached = false;
+        Outcome outcome = Outcome::done;
+        {
+            Process p(*disk);
+            ASSERT_OK(p.start());
+            for (model::BarrierNumber n = 1; n <= 2; ++n) {
+                p.store->add_tables(n, {table_of(kBrief, 1000, {{"a", n}})});
+                ASSERT_EQ(p.checkpoint(n).outcome, Outcome::done);
+            }
+            p.store->add_tables(3, {table_of(kBrief, 1000, {{"a", 3}})});
+            const auto at = disk->operations() + offset;
+            disk->fail_at(at);
+            const auto result = p.checkpoint(3);
+            reached = disk->operations() >= at;
+            outcome = result.outcome;
+            if (outcome == Outcome::skipped) {
+                EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 6}}));
+                ASSERT_EQ(p.checkpoint(4).outcome, Outcome::done);
+            }
+            disk->crash_now(simulation::CrashKind::power);
+        }
+        const auto after = disk->after_crash(offset);
+        Process p(*after, "b");
+        ASSERT_OK(p.start());
+        EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", p.meta->number == 2 ? 3u : 6u}}));
+        EXPECT_TRUE(outcome != Outcome::done || p.meta->number == 3);
+        EXPECT_TRUE(outcome != Outcome::skipped || p.meta->number == 4);
+        if (!reached) {
+            break;
+        }
+    }
+}
+
+TEST(Snapshot, AbortedOnesLeaveNoBytesBehind) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    ASSERT_EQ(p.checkpoint(1).outcome, Outcome::done);
+    const auto abort = [&](model::BarrierNumber n) {
+        SnapshotJob job;
+        job.number = n;
+        job.meta = meta_of(n);
+        job.before_commit = [] { return model::Status(model::unavailable("no")); };
+        EXPECT_EQ(p.run(job).outcome, Outcome::skipped);
+    };
+    for (model::BarrierNumber n = 2; n < 12; ++n) {
+        abort(n);
+    }
+    EXPECT_EQ(disk->list("/state/checkpoints")->size(), 1u);
+    EXPECT_TRUE(disk->list(p.paths.live() + "/a-1/runs")->empty());
+    ASSERT_OK(p.start());  // a second start sweeps and wipes
+    EXPECT_EQ(disk->list(p.paths.live())->size(), 1u);
+}
+
+TEST(Snapshot, EveryDurableStepHasItsFailPoint) {
+    const model::FailPointCounts counts;
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        p.retention.keep = 2;
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    for (const auto* name :
+         {"run.written", "run.ingested", "inputs.kept", "snapshot.directory_made",
+          "snapshot.linked", "snapshot.synced", "snapshot.manifest_written",
+          "snapshot.manifest_renamed", "snapshot.committed", "snapshot.dropped",
+          "snapshot.manifest_removed", "snapshot.removed", "snapshot.retained", "restore.linked",
+          "restore.opened"}) {
+        EXPECT_GE(counts.passes(name), 1u) << name;
+    }
+}
+
+}  // namespace
+}  // namespace sluice::state

@@ -1,0 +1,274 @@
+#include "state/store/store.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <set>
+
+#include "tests/unit/state/store_support.h"
+
+namespace sluice::state {
+namespace {
+
+constexpr auto kBothReductions = {kBrief, kStandard};
+
+TEST(Store, RowsAreSeenFromTheHandOverOnAndOnceAfterTheIngest) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    for (const auto reduction : kBothReductions) {
+        p.store->add_tables(1, {table_of(reduction, 1000, {{"a", 2}, {"b", 1}})});
+        p.store->add_tables(2, {table_of(reduction, 1000, {{"a", 1}, {"c", 4}})});
+    }
+    const Counts both{{"a", 3}, {"b", 1}, {"c", 4}};
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), both);
+    ASSERT_OK(p.store->ingest(1, meta_of(1)));
+    for (const auto reduction : kBothReductions) {
+        EXPECT_EQ(scan_all(*p.store, reduction, 1000), both);
+    }
+    EXPECT_EQ(p.store->table_rows(), 4u) << "tables behind the barrier stay in memory";
+    ASSERT_OK(p.store->ingest(2, meta_of(2)));
+    EXPECT_EQ(p.store->table_rows(), 0u);
+    EXPECT_EQ(p.store->table_bytes(), 0u);
+    for (const auto reduction : kBothReductions) {
+        EXPECT_EQ(scan_all(*p.store, reduction, 1000), both);
+        EXPECT_EQ(scan_all(*p.store, reduction, 2000), Counts{});
+        EXPECT_EQ(*p.store->windows_after(reduction, 999), std::vector<model::EventTime>{1000});
+        EXPECT_EQ(*p.store->windows_after(reduction, 1000), std::vector<model::EventTime>{});
+    }
+    const auto row = p.store->meta_row();
+    ASSERT_OK(row);
+    EXPECT_EQ(*row, meta_of(2));
+}
+
+TEST(Store, ACursorKeepsItsViewWhileRowsMove) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    p.store->add_tables(1, {table_of(kBrief, 1000, {{"a", 2}, {"b", 1}})});
+    auto cursor = p.store->scan(kBrief, 1000);
+    ASSERT_OK(cursor);
+    p.store->add_tables(1, {table_of(kBrief, 1000, {{"a", 5}})});
+    ASSERT_OK(p.store->ingest(1, meta_of(1)));
+    EXPECT_EQ(read_all(**cursor), (Counts{{"a", 2}, {"b", 1}}));
+    auto second = p.store->scan(kBrief, 1000);
+    ASSERT_OK(second);
+    ASSERT_OK(p.store->set_dropped(kBrief, 1000));
+    EXPECT_EQ(read_all(**second), (Counts{{"a", 7}, {"b", 1}}));
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), Counts{});
+}
+
+TEST(Store, DiscardedSlicesNeverReachTheDisk) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    p.store->add_tables(1,
+                        {table_of(kBrief, 1000, {{"a", 2}}), table_of(kBrief, 2000, {{"a", 1}})});
+    const auto run = p.store->ingest(1, meta_of(1), {{kBrief, 1000}});
+    ASSERT_OK(run);
+    EXPECT_EQ(run->expired_slices, 1u);
+    EXPECT_EQ(run->rows, 1u);
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), Counts{});
+    EXPECT_EQ(scan_all(*p.store, kBrief, 2000), (Counts{{"a", 1}}));
+    EXPECT_EQ(p.store->table_rows(), 0u);
+}
+
+TEST(Store, ManyRunsOfOneSliceGoAsWholeFiles) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    ASSERT_OK(p.store->ingest(1, meta_of(1)));
+    const auto empty = p.store->live_bytes();
+    for (model::BarrierNumber n = 2; n <= 22; ++n) {
+        p.store->add_tables(
+            n, {table_of(kBrief, 1000, {{"a", n}}), table_of(kBrief, 2000, {{"b", 1}})});
+        ASSERT_OK(p.store->ingest(n, meta_of(n)));
+        while (p.steps.step()) {
+        }
+    }
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 252}}));
+    EXPECT_LE(p.store->level0_files(), 4);
+    ASSERT_OK(p.store->set_dropped(kBrief, 1000));
+    EXPECT_EQ(scan_all(*p.store, kBrief, 2000), (Counts{{"b", 21}}));
+    EXPECT_EQ(*p.store->windows_after(kBrief, model::kBeforeAll),
+              std::vector<model::EventTime>{2000});
+    ASSERT_OK(p.store->set_dropped(kBrief, 2000));
+    while (p.steps.step()) {
+    }
+    // Nothing is left but the meta row, in one file or a few of the same size.
+    EXPECT_LE(p.store->live_bytes(), empty * 5);
+    auto files = p.store->live_files();
+    ASSERT_OK(files);
+    std::size_t tables = 0;
+    for (const auto& file : *files) {
+        tables += file.link ? 1u : 0u;
+    }
+    EXPECT_LE(tables, 5u);
+}
+
+TEST(Store, RunsBeyondTheLevelsAreRewrittenAndDoNotStay) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    model::BarrierNumber n = 1;
+    for (; n <= 50; ++n) {
+        p.store->add_tables(n, {table_of(kBrief, 1000, {{"a", 1}})});
+        if (n == 1) {
+            p.store->add_tables(n, {table_of(kBrief, 500, {{"x", 1}})});
+        }
+        ASSERT_OK(p.store->ingest(n, meta_of(n)));
+        while (p.steps.step()) {
+        }
+    }
+    EXPECT_GT(p.store->level0_files(), 8);
+    ASSERT_OK(p.store->set_dropped(kBrief, 500));
+    while (p.steps.step()) {
+    }
+    EXPECT_LE(p.store->level0_files(), 4);
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 50}}));
+    ASSERT_OK(p.store->set_dropped(kBrief, 1000));
+    while (p.steps.step()) {
+    }
+    auto files = p.store->live_files();
+    ASSERT_OK(files);
+    std::size_t tables = 0;
+    for (const auto& file : *files) {
+        tables += file.link ? 1u : 0u;
+    }
+    EXPECT_LE(tables, 5u);
+}
+
+TEST(Store, CompactionMergesRowsAndLeavesOutExpiredOnes) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    for (model::BarrierNumber n = 1; n <= 30; ++n) {
+        p.store->add_tables(n, {table_of(kStandard, 1000, {{"a", 1}, {"b", 2}}),
+                                table_of(kStandard, 2000, {{"a", 1}})});
+        ASSERT_OK(p.store->ingest(n, meta_of(n)));
+        if (n == 20) {
+            ASSERT_OK(p.store->set_dropped(kStandard, 1000));
+        }
+        while (p.steps.step()) {
+        }
+    }
+    EXPECT_LT(p.store->level0_files(), 8) << "it compacts";
+    EXPECT_EQ(scan_all(*p.store, kStandard, 1000), Counts{});
+    EXPECT_EQ(scan_all(*p.store, kStandard, 2000), (Counts{{"a", 30}}));
+}
+
+TEST(Store, AFullDiskWhileWritingChangesNothing) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    p.store->add_tables(1, {table_of(kBrief, 1000, {{"a", 2}})});
+    disk->set_budget(disk->used_bytes() + 100);
+    const auto run = p.store->write_run(1, meta_of(1), {});
+    ASSERT_FALSE(run);
+    EXPECT_EQ(run.error().kind, model::ErrorKind::exhausted) << run.error().text;
+    EXPECT_TRUE(p.store->usable());
+    disk->set_budget(std::nullopt);
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 2}}));
+    ASSERT_OK(p.store->ingest(1, meta_of(1)));
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 2}}));
+}
+
+// Any order of hand-overs, ingests, drops, compactions and restarts holds the same rows as a map.
+RC_GTEST_PROP(StoreProperty, IsAMapOfCounts, ()) {
+    auto disk = new_disk(*rc::gen::arbitrary<std::uint64_t>());
+    auto p = std::make_unique<Process>(*disk);
+    RC_ASSERT(p->start().has_value());
+    std::map<std::pair<std::uint32_t, model::EventTime>, Counts> expected;
+    std::map<std::uint32_t, model::EventTime> dropped;
+    model::BarrierNumber number = 1;
+    const auto steps = *rc::gen::inRange(1, 40);
+    const auto small = [](int limit) { return *rc::gen::inRange(0, limit); };
+    for (int step = 0; step < steps; ++step) {
+        const std::uint32_t reduction = small(2) == 0 ? kBrief : kStandard;
+        switch (small(8)) {
+            case 0:
+            case 1:
+            case 2: {
+                const model::EventTime end = (small(8) - 3) * 1000;
+                Counts counts;
+                for (int i = small(6); i >= 0; --i) {
+                    counts["k" + std::to_string(small(20))] += 1;
+                }
+                p->store->add_tables(number + static_cast<std::uint64_t>(small(2)),
+                                     {table_of(reduction, end, counts)});
+                if (!dropped.contains(reduction) || end > dropped[reduction]) {
+                    for (const auto& [key, count] : counts) {
+                        expected[{reduction, end}][key] += count;
+                    }
+                }
+                break;
+            }
+            case 3:
+            case 4:
+                RC_ASSERT(p->store->ingest(number, meta_of(number)).has_value());
+                ++number;
+                break;
+            case 5: {
+                const model::EventTime end = (small(8) - 4) * 1000;
+                RC_ASSERT(p->store->set_dropped(reduction, end).has_value());
+                auto& frontier = dropped.try_emplace(reduction, end).first->second;
+                frontier = std::max(frontier, end);
+                break;
+            }
+            case 6:
+                while (p->steps.step()) {
+                }
+                break;
+            case 7: {
+                // All of it into a snapshot, and a new start from there.
+                auto meta = meta_of(number + 1);
+                for (auto& r : meta.reductions) {
+                    if (dropped.contains(r.number)) {
+                        r.dropped = dropped[r.number];
+                    }
+                }
+                const auto result = p->checkpoint(meta);
+                RC_ASSERT(result.outcome == SnapshotResult::Outcome::done);
+                number += 2;
+                p.reset();
+                p = std::make_unique<Process>(*disk, "b" + std::to_string(step));
+                RC_ASSERT(p->start().has_value());
+                RC_ASSERT(p->meta->number + 1 == number);
+                break;
+            }
+            default:
+                break;
+        }
+        for (const auto r : kBothReductions) {
+            std::vector<model::EventTime> ends;
+            for (const auto& [slice, counts] : expected) {
+                if (slice.first != r || (dropped.contains(r) && slice.second <= dropped[r])) {
+                    continue;
+                }
+                ends.push_back(slice.second);
+                RC_ASSERT(scan_all(*p->store, r, slice.second) == counts);
+            }
+            RC_ASSERT(*p->store->windows_after(r, model::kBeforeAll) == ends);
+        }
+    }
+    // Resumed scans see what is behind their position.
+    for (const auto& [slice, counts] : expected) {
+        if (dropped.contains(slice.first) && slice.second <= dropped[slice.first]) {
+            continue;
+        }
+        std::vector<std::pair<std::uint64_t, std::string>> order;
+        for (const auto& [key, count] : counts) {
+            order.emplace_back(model::key_hash(key_of(key)), key_of(key));
+        }
+        std::sort(order.begin(), order.end());
+        for (std::size_t i = 0; i < order.size(); ++i) {
+            auto cursor = p->store->scan(slice.first, slice.second,
+                                         RowPosition{order[i].first, order[i].second});
+            RC_ASSERT(cursor.has_value());
+            RC_ASSERT(read_all(**cursor).size() == order.size() - i - 1);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace sluice::state
