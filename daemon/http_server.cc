@@ -60,8 +60,7 @@ Response make_response(const Request& request, http::status status, std::string_
     response.set(http::field::content_type, boost::string_view(type.data(), type.size()));
     response.set(http::field::cache_control, "no-store");
     // The page is plain HTML with one style sheet inside; nothing else is ever needed.
-    response.set(http::field::content_security_policy,
-                 "default-src 'none'; style-src 'unsafe-inline'");
+    response.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     response.set("X-Content-Type-Options", "nosniff");
     response.keep_alive(request.keep_alive());
     response.body() = std::move(body);
