@@ -131,8 +131,8 @@ std::string print_share(const std::vector<PartitionRange>& ranges) {
 }
 
 // What is recorded of an expression; of a wrong one, what was written.
-std::string canonical(std::string_view expression) {
-    return normalised(expression).value_or(std::string(expression));
+std::string recorded(std::string_view expression) {
+    return canonical(expression).value_or(std::string(expression));
 }
 
 class Loader {
@@ -221,7 +221,7 @@ class Loader {
                 if (source.timestamp && (source.timestamp->types() & kTimeTypes) == 0) {
                     reading_.error(node->value, "`timestamp` can never be a number or text");
                 }
-                texts_.timestamp = canonical(text_of(*node).value_or(""));
+                texts_.timestamp = recorded(text_of(*node).value_or(""));
             }
         }
         const std::string unit = section.choice("timestamp_unit");
@@ -449,7 +449,7 @@ class Loader {
         if (const Node* node = section.find("filter")) {
             step.filter = compile_at(*node, "`filter`", true);
             step.text = text_of(*node).value_or("");
-            texts.filter = canonical(step.text);
+            texts.filter = recorded(step.text);
         }
         if (const Node* node = section.find("set")) {
             load_set(*node, step, texts);
@@ -501,7 +501,7 @@ class Loader {
             programs.push_back(compile_at(*member.node, ticked(member.name)));
             const std::string text = text_of(*member.node).value_or("");
             step.text += (step.text.empty() ? "" : ", ") + member.name + " = " + text;
-            texts.set.emplace_back(member.name, canonical(text));
+            texts.set.emplace_back(member.name, recorded(text));
         }
         for (std::size_t i = 0; i < members.size(); ++i) {
             const std::uint32_t column = pipeline_.fields.assign(
@@ -545,7 +545,7 @@ class Loader {
         reduction.id = id;
         if (const Node* node = section.find("filter")) {
             reduction.filter = compile_at(*node, "`filter`", true);
-            texts.filter = canonical(text_of(*node).value_or(""));
+            texts.filter = recorded(text_of(*node).value_or(""));
         }
         load_key(section, reduction, texts);
         reduction.time =
@@ -614,7 +614,7 @@ class Loader {
         }
         auto program = compile_at(expression, ticked(name));
         reduction.key.push_back({name, program ? std::move(*program) : Program()});
-        texts.key.push_back(canonical(text_of(expression).value_or("")));
+        texts.key.push_back(recorded(text_of(expression).value_or("")));
     }
 
     void check_template_name(const std::string& name, const Spot& spot) {
@@ -706,7 +706,7 @@ class Loader {
                 reduction.values.push_back({name, ValueProgram{}, *text});
                 continue;
             }
-            reduction.values.push_back({name, std::move(*program), canonical(*text)});
+            reduction.values.push_back({name, std::move(*program), recorded(*text)});
         }
     }
 
