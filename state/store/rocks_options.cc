@@ -201,7 +201,7 @@ Rocks::~Rocks() {
     if (db) {
         // What runs in the background is told to stop and waited for; what only waits is taken
         // back.
-        rocksdb::CancelAllBackgroundWork(db.get(), true);
+        rocksdb::CancelAllBackgroundWork(db.get(), false);
         for (auto* handle : {standard, brief}) {
             if (handle != nullptr) {
                 db->DestroyColumnFamilyHandle(handle).PermitUncheckedError();

@@ -27,7 +27,7 @@ constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life n
 
 class Random {
  public:
-    explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull + 0x1234567) {}
+    explicit Random(std::uint64_t seed) : state_(seed * 0xd1342543de82ef95ull) { state_ = next() ^ seed; }
     std::uint64_t next() {  // splitmix64, Steele et al. 2014
         std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ull);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -71,7 +71,7 @@ struct Life {
 class Simulation {
  public:
     Simulation(std::uint64_t seed, const Limits& limits)
-        : random_(seed), narrate_(limits.narrate), log_(seed ^ 1), redis_(seed ^ 2, clock_) {
+        : random_(seed), narrate_(limits.narrate), log_(seed * 3 + 1), redis_(seed * 3 + 2, clock_) {
         seed_ = seed;
     }
 
@@ -82,6 +82,7 @@ class Simulation {
     void produce();
     void begin_life(bool last);
     void end_life(bool by_crash);
+    void list(const std::string& path) const;
     void collect_journal();
     bool step_life();
     void trouble();
@@ -245,6 +246,24 @@ void Simulation::end_life(bool by_crash) {
         say("crash");
     }
     disk_ = disk_->after_crash(random_.next());
+    if (narrate_) {
+        list("/state");
+    }
+}
+
+void Simulation::list(const std::string& path) const {
+    const auto names = disk_->list(path);
+    if (!names) {
+        say("  " + path + ": " + names.error().text);
+        return;
+    }
+    for (const std::string& name : *names) {
+        const auto info = disk_->info(path + "/" + name);
+        say("  " + path + "/" + name + (info ? " " + std::to_string(info->size) : ""));
+        if (info && info->directory) {
+            list(path + "/" + name);
+        }
+    }
 }
 
 // One thing happens inside the process. False: the life is over.
@@ -359,6 +378,7 @@ Run Simulation::run() {
     }
     disk_ = std::make_unique<SimulatedDisk>(seed_ ^ 3);
     static_cast<void>(disk_->make_directory(kDirectory));
+    static_cast<void>(disk_->sync_directory("/"));
     const auto lives = static_cast<int>(random_.between(2, 6));
     for (int life = 1; life <= lives && run_.failure.empty(); ++life) {
         const bool last = life == lives;
