@@ -169,6 +169,7 @@ bool Application::open() {
 
     HttpSettings http;
     http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
+    std::filesystem::create_directories(std::filesystem::path(http.socket_path).parent_path(), unmade);
     http.host = pipeline_.http.host;
     http.port = pipeline_.http.port;
     HttpCallbacks callbacks;
