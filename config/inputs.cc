@@ -85,30 +85,6 @@ json reduction_inputs(const Reduction& reduction, const InputTexts::Reduction& t
 
 }  // namespace
 
-std::string normalised(std::string_view expression) {
-    std::string out;
-    bool quoted = false;
-    bool blank = false;
-    for (std::size_t i = 0; i < expression.size(); ++i) {
-        const char c = expression[i];
-        if (!quoted && (c == ' ' || c == '\t' || c == '\n' || c == '\r')) {
-            blank = true;
-            continue;
-        }
-        if (blank && !out.empty()) {
-            out += ' ';
-        }
-        blank = false;
-        out += c;
-        if (quoted && c == '\\' && i + 1 < expression.size()) {
-            out += expression[++i];
-        } else if (c == '\'') {
-            quoted = !quoted;
-        }
-    }
-    return out;
-}
-
 std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts) {
     json steps = json::array();
     for (const InputTexts::Step& step : texts.steps) {

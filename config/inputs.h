@@ -26,9 +26,6 @@ struct InputTexts {
     std::vector<Reduction> reductions;  // beside Pipeline::reductions
 };
 
-// Blanks outside quotes become single ones and vanish at the ends: they never change a meaning.
-std::string normalised(std::string_view expression);
-
 // One canonical text (JSON, members sorted, reductions by id): equal texts, equal results. Left out
 // is what only says where and how fast: addresses, credentials, threads, memory, paths, http, log,
 // librdkafka's properties; and `start`, which is used once in the life of a state.

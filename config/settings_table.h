@@ -23,11 +23,12 @@ enum class SettingType : std::uint8_t {
 };
 
 struct Setting {
-    std::string_view section = {};  // "" top level, "source", "step", "reduce.*", "reduce.*.window", …
-    std::string_view key = {};      // "*": any name
+    std::string_view section =
+        {};  // "" top level, "source", "step", "reduce.*", "reduce.*.window", …
+    std::string_view key = {};  // "*": any name
     SettingType type = SettingType::text;
     bool required = false;
-    bool none = false;          // "none" is a value as well
+    bool none = false;               // "none" is a value as well
     std::string_view standard = {};  // the default as one would write it; empty: there is none
     std::string_view values = {};    // choices or forms
     std::int64_t least = 0;

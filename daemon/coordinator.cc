@@ -11,7 +11,8 @@ namespace sluice::daemon {
 
 namespace {
 
-// How many entries of the journal the workers know ahead. A checkpoint during a replay is put behind the next one after them.
+// How many entries of the journal the workers know ahead. A checkpoint during a replay is put
+// behind the next one after them.
 constexpr std::size_t kReplayAhead = 16;
 constexpr std::int64_t kStopPatienceMs = 5000;
 
@@ -28,7 +29,8 @@ struct Coordinator::Undertaking {
     std::vector<model::ValueErrors> errors;
     model::EventTime incomplete_before = kNoTime;
     std::int64_t pause_ns = 0;
-    // Read before the seal was asked for: a window that is acknowledged while the seal is under way may have rows behind it.
+    // Read before the seal was asked for: a window that is acknowledged while the seal is under way
+    // may have rows behind it.
     std::vector<model::EventTime> frontiers;
 
     bool journaled() const {
@@ -40,7 +42,8 @@ struct Coordinator::Undertaking {
     }
 };
 
-// When which frontier of a reduction was acknowledged: rows stay for the result retention after that.
+// When which frontier of a reduction was acknowledged: rows stay for the result retention after
+// that.
 struct Coordinator::Retained {
     struct Acknowledged {
         model::EventTime frontier;
@@ -62,7 +65,8 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
     : parts_(std::move(parts)),
       options_(options),
       meta_(std::move(start.meta)),
-      time_keeper_(parts_.pipeline, parts_.clock, {meta_.clock, meta_.tick, meta_.cut_floor, meta_.cap}) {
+      time_keeper_(parts_.pipeline, parts_.clock,
+                   {meta_.clock, meta_.tick, meta_.cut_floor, meta_.cap}) {
     const std::size_t reductions = parts_.pipeline.reductions.size();
     INVARIANT(meta_.reductions.size() == reductions && start.open_ends.size() == reductions,
               "the checkpoint's reductions are the pipeline's");
@@ -72,20 +76,25 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         replay_.push_back(std::move(barrier));
     }
     owned_ = meta_.partitions.size();
+    sent_deadline_ = start.sent_deadline;
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
         open_ends_[r].insert(start.open_ends[r].begin(), start.open_ends[r].end());
         retained_[r].dropped = meta_.reductions[r].dropped.value_or(kNoTime);
     }
-    // Windows that were closed before the checkpoint and not acknowledged in it.
+    checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    collect_progress();
+    // What was over before the checkpoint: not acknowledged in it, or wanted again because Redis
+    // lost it.
     Allowance allowance;
     allowance.barrier = journaled_;
     allowance.processing_time = meta_.tick;
+    if (const model::EventTime over = least_watermark(); over != model::kAfterAll) {
+        allowance.event_time = over;
+    }
     allowance.incomplete_before = incomplete_before(meta_);
     parts_.emitter.allow(allowance);
-    checkpoint_begun_ms_ = parts_.clock.steady_ms();
-    collect_progress();
     publish();
 }
 
@@ -116,7 +125,8 @@ bool Coordinator::step() {
     return busy;
 }
 
-// ---- undertakings ---------------------------------------------------------------------------------------------
+// ---- undertakings
+// ---------------------------------------------------------------------------------------------
 
 Coordinator::Undertaking& Coordinator::undertake(Order order) {
     order.ticket = ++tickets_;
@@ -141,9 +151,9 @@ Coordinator::Undertaking& Coordinator::issue(model::Barrier barrier) {
 
 void Coordinator::take_answers() {
     while (auto answer = parts_.answers.take()) {
-        const auto found = std::find_if(undertakings_.begin(), undertakings_.end(), [&](const auto& u) {
-            return u->order.ticket == answer->ticket;
-        });
+        const auto found =
+            std::find_if(undertakings_.begin(), undertakings_.end(),
+                         [&](const auto& u) { return u->order.ticket == answer->ticket; });
         INVARIANT(found != undertakings_.end() && (*found)->unanswered > 0,
                   "an answer belongs to one undertaking");
         Undertaking& undertaking = **found;
@@ -154,12 +164,13 @@ void Coordinator::take_answers() {
         if (!answer->tables.empty()) {
             parts_.store.add_tables(answer->tag, std::move(answer->tables));
         }
-        undertaking.next_offsets.insert(undertaking.next_offsets.end(), answer->next_offsets.begin(),
-                                        answer->next_offsets.end());
+        undertaking.next_offsets.insert(undertaking.next_offsets.end(),
+                                        answer->next_offsets.begin(), answer->next_offsets.end());
         for (PartitionState& partition : answer->partitions) {
             undertaking.partitions.push_back(std::move(partition));
         }
-        undertaking.incomplete_before = std::max(undertaking.incomplete_before, answer->incomplete_before);
+        undertaking.incomplete_before =
+            std::max(undertaking.incomplete_before, answer->incomplete_before);
         undertaking.pause_ns = std::max(undertaking.pause_ns, answer->pause_ns);
         if (undertaking.errors.size() < answer->errors.size()) {
             undertaking.errors.resize(answer->errors.size());
@@ -225,8 +236,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
                 const config::Reduction& reduction = parts_.pipeline.reductions[r];
                 if (reduction.time == config::TimeKind::event) {
                     auto& ends = open_ends_[r];
-                    ends.erase(ends.begin(),
-                               ends.upper_bound(model::saturating_add(order.time, -reduction.allowed_lateness_ms)));
+                    ends.erase(ends.begin(), ends.upper_bound(model::saturating_add(
+                                                 order.time, -reduction.allowed_lateness_ms)));
                 }
             }
             allowance.event_time = order.time;
@@ -248,7 +259,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
                 allowance.processing_time = barrier.time;
                 for (std::size_t r = 0; r < open_ends_.size(); ++r) {
                     if (parts_.pipeline.reductions[r].time == config::TimeKind::processing) {
-                        open_ends_[r].erase(open_ends_[r].begin(), open_ends_[r].upper_bound(barrier.time));
+                        open_ends_[r].erase(open_ends_[r].begin(),
+                                            open_ends_[r].upper_bound(barrier.time));
                     }
                 }
             }
@@ -264,7 +276,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
     }
 }
 
-// ---- replay ---------------------------------------------------------------------------------------------------
+// ---- replay
+// ---------------------------------------------------------------------------------------------------
 
 bool Coordinator::feed_replay() {
     if (live_) {
@@ -277,7 +290,8 @@ bool Coordinator::feed_replay() {
         order.barrier = std::move(replay_.front());
         replay_.pop_front();
         time_keeper_.replayed(order.barrier);
-        // No worker knows this entry yet, so none has passed it: the place for a checkpoint, if one is due.
+        // No worker knows this entry yet, so none has passed it: the place for a checkpoint, if one
+        // is due.
         order.seal_after = checkpoint_wanted_ && !seal_under_way_;
         ++replay_under_way_;
         std::vector<model::EventTime> frontiers;
@@ -299,15 +313,16 @@ bool Coordinator::feed_replay() {
 
 void Coordinator::go_live() {
     live_ = true;
-    // Until now every partition was held at the last journaled offsets. What follows is decided anew, before the first record:
-    // the guard and the window of processing time that is open now.
+    // Until now every partition was held at the last journaled offsets. What follows is decided
+    // anew, before the first record: the guard and the window of processing time that is open now.
     decide_time();
     Order order;
     order.kind = Order::Kind::replay_over;
     undertake(std::move(order));
 }
 
-// ---- time -----------------------------------------------------------------------------------------------------
+// ---- time
+// -----------------------------------------------------------------------------------------------------
 
 model::EventTime Coordinator::least_watermark() const {
     model::EventTime least = model::kAfterAll;
@@ -379,6 +394,16 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
+            if (std::any_of(progress_.begin(), progress_.end(), [](const auto& worker) { return worker.guarded; })) {
+                // A record above the guard was folded and moved nothing. After a crash it would be
+                // judged by a newer guard: what follows must not rest on that, so the place is
+                // written down first.
+                model::Barrier barrier;
+                barrier.kind = model::BarrierKind::cap;
+                barrier.time = time_keeper_.state().cap;
+                barrier.clock = time_keeper_.next_clock();
+                issue(std::move(barrier));
+            }
             close_under_way_ = true;
             Order order;
             order.kind = Order::Kind::close;
@@ -390,8 +415,11 @@ bool Coordinator::close_what_is_over() {
     return false;
 }
 
-// A partition found while the daemon runs. It is read from its beginning, behind a cut that carries the pipeline's watermark:
-// the cut's floor holds from offset 0 for a partition that it does not list, so old records in it are late, in replay too.
+// A partition found while the daemon runs. It is read from its beginning, behind a cut that carries
+// the pipeline's watermark, so old records in it are late. The order comes before the cut, and the
+// worker holds the partition until it has applied the cut: so the entry in the journal names the
+// partition and where it begins. Without that, a restart would take it up a second time, behind
+// another cut, after results that rest on the first.
 void Coordinator::take_up_partitions() {
     std::vector<Found> found;
     {
@@ -402,9 +430,12 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    view.take_up = true;
-    for (model::Barrier& barrier : time_keeper_.decide(view)) {
-        issue(std::move(barrier));
+    if (time_keeper_.watermark(view) < sent_deadline_) {
+        // The last run sent results without these partitions; until the watermark is past them, a
+        // record of theirs could still fall into such a window.
+        std::lock_guard lock(mutex_);
+        found_.insert(found_.begin(), found.begin(), found.end());
+        return;
     }
     for (const Found& one : found) {
         Order order;
@@ -415,9 +446,21 @@ void Coordinator::take_up_partitions() {
         order.until = one.until;
         order.time = time_keeper_.state().floor;
         order.worker = static_cast<std::uint32_t>(one.partition % parts_.workers.size());
-        ++owned_;
         undertake(std::move(order));
     }
+    view.take_up = true;
+    auto barriers = time_keeper_.decide(view);
+    if (barriers.empty()) {  // no watermark to carry: a cut that raises nothing
+        model::Barrier barrier;
+        barrier.kind = model::BarrierKind::cut;
+        barrier.time = time_keeper_.state().floor;
+        barrier.clock = time_keeper_.next_clock();
+        barriers.push_back(std::move(barrier));
+    }
+    for (model::Barrier& barrier : barriers) {
+        issue(std::move(barrier));
+    }
+    owned_ += found.size();
 }
 
 void Coordinator::add_partition(Found found) {
@@ -425,7 +468,8 @@ void Coordinator::add_partition(Found found) {
     found_.push_back(found);
 }
 
-// ---- checkpoints ----------------------------------------------------------------------------------------------
+// ---- checkpoints
+// ----------------------------------------------------------------------------------------------
 
 bool Coordinator::decide_checkpoint() {
     const std::int64_t now = parts_.clock.steady_ms();
@@ -489,7 +533,8 @@ std::vector<model::EventTime> Coordinator::acknowledged() const {
 
 void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     state::SnapshotJob job;
-    job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint : state::SnapshotJob::Kind::spill;
+    job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
+                                      : state::SnapshotJob::Kind::spill;
     job.number = undertaking.order.barrier.number;
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
@@ -500,7 +545,8 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
             kept.acknowledged = undertaking.frontiers[r];
         }
         // What is acknowledged in the very snapshot and past its retention needs no run any more.
-        // The live store drops rows up to there once the snapshot, and with it the acknowledgement, is committed.
+        // The live store drops rows up to there once the snapshot, and with it the acknowledgement,
+        // is committed.
         const model::EventTime expired =
             std::min(past_retention(retained_[r]), kept.acknowledged.value_or(kNoTime));
         if (expired != kNoTime) {
@@ -543,6 +589,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
 
 bool Coordinator::take_snapshotter_result() {
     bool any = false;
+    model::BarrierNumber forget = 0;
     while (auto result = parts_.snapshotter.take_result()) {
         any = true;
         const bool last = std::exchange(seals_last_[result->number], false);
@@ -567,14 +614,19 @@ bool Coordinator::take_snapshotter_result() {
             for (const state::PartitionMeta& partition : result->meta.partitions) {
                 report_.committed_offsets[partition.partition] = partition.next_offset;
             }
-            // A checkpoint that cost much is followed by a pause of four times its time, at most ten intervals.
+            // A checkpoint that cost much is followed by a pause of four times its time, at most
+            // ten intervals.
             const auto cost = static_cast<std::int64_t>(result->checkpoint.duration_ms) * 4;
-            checkpoint_earliest_ms_ = checkpoint_begun_ms_ +
-                                      std::min(cost, 10 * parts_.pipeline.state.checkpoint_every_ms);
+            checkpoint_earliest_ms_ =
+                checkpoint_begun_ms_ +
+                std::min(cost, 10 * parts_.pipeline.state.checkpoint_every_ms);
             checkpoints_done_.store(checkpoints_begun_);
         }
         if (checkpoint) {
             pauses_.erase(result->number);
+        }
+        if (result->journal_needed_after != 0) {
+            forget = std::max(forget, result->journal_needed_after);
         }
         if (last) {
             last_checkpoint_ok_.store(result->outcome == state::SnapshotResult::Outcome::done);
@@ -584,8 +636,6 @@ bool Coordinator::take_snapshotter_result() {
             report_.notes.push_back(result->note);
         }
     }
-    // The snapshotter asks for it from its own thread; the journal is ours.
-    const model::BarrierNumber forget = forget_.exchange(0);
     if (forget != 0) {
         if (auto forgotten = parts_.journal.forget_before(forget); !forgotten) {
             fail(forgotten.error());
@@ -594,19 +644,22 @@ bool Coordinator::take_snapshotter_result() {
     return any;
 }
 
-// ---- what was acknowledged, and for how long it is kept -------------------------------------------------------
+// ---- what was acknowledged, and for how long it is kept
+// -------------------------------------------------------
 
 void Coordinator::note_acknowledged() {
     for (std::uint32_t r = 0; r < retained_.size(); ++r) {
         Retained& retained = retained_[r];
         const model::EventTime frontier = parts_.sink.acknowledged(r);
-        if (frontier < retained.noted) {  // Redis lost results: what is sent again begins its retention anew
+        if (frontier <
+            retained.noted) {  // Redis lost results: what is sent again begins its retention anew
             while (!retained.history.empty() && retained.history.back().frontier > frontier) {
                 retained.history.pop_back();
             }
             retained.noted = frontier;
         } else if (frontier > retained.noted) {
-            // What was acknowledged before this start counts its retention from now: when it was is not kept.
+            // What was acknowledged before this start counts its retention from now: when it was is
+            // not kept.
             retained.history.push_back({frontier, parts_.clock.wall_ms()});
             retained.noted = frontier;
             if (SLUICE_MUTANT(DROP_ON_ACKNOWLEDGEMENT)) {
@@ -628,7 +681,8 @@ model::EventTime Coordinator::past_retention(const Retained& retained) const {
     return past;
 }
 
-// ---- pressure and the end -------------------------------------------------------------------------------------
+// ---- pressure and the end
+// -------------------------------------------------------------------------------------
 
 void Coordinator::set_hold(std::string reason) {
     std::lock_guard lock(mutex_);
@@ -660,7 +714,9 @@ void Coordinator::request_stop() { stop_requested_.store(true); }
 
 std::uint64_t Coordinator::request_checkpoint() { return checkpoints_requested_.fetch_add(1) + 1; }
 
-bool Coordinator::checkpoint_done(std::uint64_t ticket) const { return checkpoints_done_.load() >= ticket; }
+bool Coordinator::checkpoint_done(std::uint64_t ticket) const {
+    return checkpoints_done_.load() >= ticket;
+}
 
 bool Coordinator::everything_delivered() const {
     return undertakings_.empty() && parts_.emitter.quiet() && parts_.sink.settled();
@@ -685,9 +741,9 @@ bool Coordinator::decide_end() {
                 return false;
             }
         }
-        const bool reached = owned_ > 0 && std::all_of(progress_.begin(), progress_.end(), [&](const auto& worker) {
-            return worker.until_end_reached;
-        });
+        const bool reached =
+            owned_ > 0 && std::all_of(progress_.begin(), progress_.end(),
+                                      [&](const auto& worker) { return worker.until_end_reached; });
         if (!reached || !undertakings_.empty() || close_what_is_over()) {
             return false;
         }
@@ -733,7 +789,8 @@ model::Error Coordinator::failure() const {
     return failure_;
 }
 
-// ---- what others see ------------------------------------------------------------------------------------------
+// ---- what others see
+// ------------------------------------------------------------------------------------------
 
 void Coordinator::collect_progress() {
     progress_.clear();

@@ -1,18 +1,22 @@
 // The coordinator: one numbered sequence of barriers, and everything that follows from their order.
 //
-// What it issues (barriers, closes) goes to every worker and into one queue of undertakings. An undertaking is over when every
-// worker has answered; undertakings take effect strictly in the order they were issued, and a journaled barrier takes effect only
-// once it is durable. So nothing that depends on a number leaves before that number is in the journal: the queue is the proof.
+// What it issues (barriers, closes) goes to every worker and into one queue of undertakings. An
+// undertaking is over when every worker has answered; undertakings take effect strictly in the
+// order they were issued, and a journaled barrier takes effect only once it is durable. So nothing
+// that depends on a number leaves before that number is in the journal: the queue is the proof.
 //
 //   cut, cap, idle, tick   journal → the emitter may fire what a tick closed
 //   close                  the emitter may fire what no record can reach any more
-//   seal, spill            the snapshotter gets the sealed tables and the offsets that belong to them
+//   seal, spill            the snapshotter gets the sealed tables and the offsets that belong to
+//   them
 //
-// Closes need no rule about idle partitions: a cut is a floor for every partition's watermark, so the least of all watermarks,
-// floors included, is always a time below which nothing can come. Idleness only decides whether a cut is needed.
+// Closes need no rule about idle partitions: a cut is a floor for every partition's watermark, so
+// the least of all watermarks, floors included, is always a time below which nothing can come.
+// Idleness only decides whether a cut is needed.
 //
-// Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint during a long replay can be put
-// behind an entry that no worker has passed. Live time begins when all are carried out: with a cap and a tick, in one entry.
+// Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint
+// during a long replay can be put behind an entry that no worker has passed. Live time begins when
+// all are carried out: with a cap and a tick, in one entry.
 //
 // Thread: step() by one (coordinator); the requests and the reads by any.
 #pragma once
@@ -43,17 +47,21 @@ namespace sluice::daemon {
 
 // What the coordinator starts from: a restored checkpoint and the journal behind it.
 struct StartingPoint {
-    state::CheckpointMeta meta;  // reductions in the pipeline's order
-    std::vector<model::Barrier> replay;      // journaled barriers above meta.number, ascending
-    model::BarrierNumber journal_end = 0;    // the last journaled number
-    std::vector<std::vector<model::EventTime>> open_ends;  // by reduction: windows that have rows and were not acknowledged
+    state::CheckpointMeta meta;            // reductions in the pipeline's order
+    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
+    model::BarrierNumber journal_end = 0;  // the last journaled number
+    // Event time: the greatest window end + lateness of any result that an earlier run sent.
+    model::EventTime sent_deadline = kNoTime;
+    std::vector<std::vector<model::EventTime>>
+        open_ends;  // by reduction: windows that have rows and were not acknowledged
 };
 
 class Coordinator {
  public:
     struct Parts {
         const config::Pipeline& pipeline;
-        const std::vector<model::Partition>& partitions;  // by number; grows only at the end, elements never move
+        const std::vector<model::Partition>&
+            partitions;  // by number; grows only at the end, elements never move
         const model::Clock& clock;
         state::Journal& journal;
         state::Store& store;
@@ -63,7 +71,8 @@ class Coordinator {
         ingest::DeadLetters& dead_letters;
         Mailbox<Answer>& answers;
         std::vector<Worker*> workers;
-        std::size_t memory_bytes = 0;  // for tables: above it input pauses, above half of it a spill begins
+        std::size_t memory_bytes =
+            0;  // for tables: above it input pauses, above half of it a spill begins
     };
     struct Options {
         bool until_end = false;
@@ -74,14 +83,16 @@ class Coordinator {
     Coordinator(Parts parts, Options options, StartingPoint start);
     ~Coordinator();
 
-    // Does what can be done without waiting for anybody but the disk (journal). Returns whether anything was done.
+    // Does what can be done without waiting for anybody but the disk (journal). Returns whether
+    // anything was done.
     bool step();
 
     // Thread: any.
-    void request_stop();                 // in order: nothing unfinished fires; a last checkpoint, then `finished`
+    void request_stop();  // in order: nothing unfinished fires; a last checkpoint, then `finished`
     std::uint64_t request_checkpoint();  // returns a ticket for checkpoint_done()
     bool checkpoint_done(std::uint64_t ticket) const;
-    // A partition that nobody reads yet: to be read from `begin` (below `until`); `empty`: it holds nothing.
+    // A partition that nobody reads yet: to be read from `begin` (below `until`); `empty`: it holds
+    // nothing.
     struct Found {
         std::uint32_t partition = 0;
         model::Offset begin = 0;
@@ -89,8 +100,7 @@ class Coordinator {
         std::optional<model::Offset> until;
     };
     void add_partition(Found found);
-    void set_hold(std::string reason);   // input waits for as long as the reason is not empty
-    void forget_journal(model::BarrierNumber number) { forget_.store(number); }
+    void set_hold(std::string reason);  // input waits for as long as the reason is not empty
 
     Outcome outcome() const { return outcome_.load(std::memory_order_acquire); }
     model::Error failure() const;  // when failed
@@ -101,7 +111,7 @@ class Coordinator {
         std::int64_t pause_us = 0;
     };
     struct Report {
-        bool live = false;                           // the replay is over
+        bool live = false;  // the replay is over
         model::BarrierNumber number = 0;
         model::EventTime watermark = kNoTime;        // the pipeline's
         std::vector<model::EventTime> acknowledged;  // by reduction
@@ -112,7 +122,7 @@ class Coordinator {
         std::uint64_t checkpoints_failed = 0;
         model::Offsets committed_offsets;
         std::vector<std::string> notes;
-        std::string input_paused_reason;             // empty: input flows
+        std::string input_paused_reason;  // empty: input flows
     };
     Report report() const;  // Thread: any. A copy.
 
@@ -155,16 +165,19 @@ class Coordinator {
 
     const Parts parts_;
     const Options options_;
-    state::CheckpointMeta meta_;  // what holds now: floor, tick, cap, frontiers; the frame of the next checkpoint
+    state::CheckpointMeta
+        meta_;  // what holds now: floor, tick, cap, frontiers; the frame of the next checkpoint
     ingest::TimeKeeper time_keeper_;
 
     std::deque<std::unique_ptr<Undertaking>> undertakings_;  // in the order of issue
     std::uint64_t tickets_ = 0;
-    model::BarrierNumber number_ = 0;     // the last one issued, or of the journal
-    model::BarrierNumber journaled_ = 0;  // the last journaled one that took effect, or of the journal
-    std::deque<model::Barrier> replay_;   // not yet handed to the workers
+    model::BarrierNumber number_ = 0;  // the last one issued, or of the journal
+    model::BarrierNumber journaled_ =
+        0;  // the last journaled one that took effect, or of the journal
+    std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
-    std::size_t owned_ = 0;               // partitions that workers own
+    std::size_t owned_ = 0;  // partitions that workers own
+    model::EventTime sent_deadline_ = kNoTime;
     bool live_ = false;
     bool close_under_way_ = false;
 
@@ -172,7 +185,7 @@ class Coordinator {
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
     std::int64_t checkpoint_earliest_ms_ = 0;
-    std::uint64_t checkpoints_begun_ = 0;           // requests that the newest checkpoint answers
+    std::uint64_t checkpoints_begun_ = 0;  // requests that the newest checkpoint answers
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
 
@@ -181,8 +194,9 @@ class Coordinator {
     bool forced_ = false;  // `--until end`: nothing is decided by a clock any more
     std::int64_t stopping_since_ms_ = 0;
 
-    std::vector<std::set<model::EventTime>> open_ends_;  // by reduction: known to hold rows, not closed
-    std::vector<Retained> retained_;                     // by reduction
+    std::vector<std::set<model::EventTime>>
+        open_ends_;                   // by reduction: known to hold rows, not closed
+    std::vector<Retained> retained_;  // by reduction
     std::vector<WorkerProgress> progress_;
 
     std::atomic<Outcome> outcome_ = Outcome::running;
@@ -190,7 +204,6 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_requested_ = 0;
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
-    std::atomic<model::BarrierNumber> forget_ = 0;
     mutable std::mutex mutex_;
     model::Error failure_;      // guarded by mutex_
     Report report_;             // guarded by mutex_

@@ -34,24 +34,24 @@ model::EventTime incomplete_before(const CompletenessSteps& steps, model::EventT
 }
 
 struct Emitter::Reduction {
-    Reduction(std::uint32_t index, std::uint32_t number, const config::Reduction& settings,
+    Reduction(std::uint32_t at, std::uint32_t row_number, const config::Reduction& reduction,
               model::EventTime frontier)
-        : index(index), number(number), settings(settings), columns(settings), fired(frontier) {}
+        : index(at), number(row_number), settings(reduction), columns(reduction), fired(frontier) {}
 
     const std::uint32_t index;   // in the pipeline
     const std::uint32_t number;  // in row keys
     const config::Reduction& settings;
     state::ResultColumns columns;
-    std::atomic<model::EventTime> fired;         // everything up to here was handed to the sink
-    model::EventTime looked_up_to = kNoTime;     // `ends` is complete up to here
-    std::deque<model::EventTime> ends;           // windows to fire, ascending
-    std::optional<model::EventTime> open;        // the window being fired
+    std::atomic<model::EventTime> fired;      // everything up to here was handed to the sink
+    model::EventTime looked_up_to = kNoTime;  // `ends` is complete up to here
+    std::deque<model::EventTime> ends;        // windows to fire, ascending
+    std::optional<model::EventTime> open;     // the window being fired
     std::unique_ptr<state::RowCursor> cursor;
     bool complete = true;
     bool suppressed = false;
-    std::unique_ptr<model::ResultBatch> batch;   // computed, not yet taken by the sink
-    bool end_waits = false;                      // the window's end mark is not yet taken by the sink
-    FiredCounts counts;                          // guarded by the emitter's mutex_
+    std::unique_ptr<model::ResultBatch> batch;  // computed, not yet taken by the sink
+    bool end_waits = false;  // the window's end mark is not yet taken by the sink
+    FiredCounts counts;      // guarded by the emitter's mutex_
 };
 
 Emitter::Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::RedisSink& sink,
@@ -59,9 +59,9 @@ Emitter::Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::R
     : store_(store), sink_(sink) {
     INVARIANT(restored.size() == pipeline.reductions.size(), "a frontier for every reduction");
     for (std::size_t i = 0; i < restored.size(); ++i) {
-        reductions_.push_back(
-            std::make_unique<Reduction>(static_cast<std::uint32_t>(i), restored[i].number,
-                                        pipeline.reductions[i], restored[i].acknowledged.value_or(kNoTime)));
+        reductions_.push_back(std::make_unique<Reduction>(
+            static_cast<std::uint32_t>(i), restored[i].number, pipeline.reductions[i],
+            restored[i].acknowledged.value_or(kNoTime)));
     }
 }
 
@@ -87,7 +87,8 @@ Emitter::FiredCounts Emitter::counts(std::size_t reduction) const {
     return reductions_[reduction]->counts;
 }
 
-model::EventTime Emitter::allowed_end(const Reduction& reduction, const Allowance& allowance) const {
+model::EventTime Emitter::allowed_end(const Reduction& reduction,
+                                      const Allowance& allowance) const {
     if (reduction.settings.time == config::TimeKind::processing) {
         return allowance.processing_time;
     }
@@ -129,9 +130,9 @@ model::Result<bool> Emitter::step() {
             return true;
         }
     }
-    const bool waits = std::any_of(reductions_.begin(), reductions_.end(), [](const auto& reduction) {
-        return reduction->batch != nullptr || reduction->end_waits;
-    });
+    const bool waits = std::any_of(
+        reductions_.begin(), reductions_.end(),
+        [](const auto& reduction) { return reduction->batch != nullptr || reduction->end_waits; });
     blocked_.store(waits, std::memory_order_release);
     if (!waits) {
         std::lock_guard lock(mutex_);

@@ -1,9 +1,11 @@
-// Fires windows: merges what the view holds of a window, computes the results, hands them to the sink in order.
+// Fires windows: merges what the view holds of a window, computes the results, hands them to the
+// sink in order.
 //
-// The coordinator allows; the emitter follows. A window of a reduction is fired when its time is allowed: every worker has
-// handed over what it had of it, and every barrier that it depends on is durable in the journal. Windows of a reduction leave
-// in the order of their ends, rows of a window by (key hash, key). There is no outbox: what the sink has lost is fired again
-// from the retained rows, and gives the same bytes.
+// The coordinator allows; the emitter follows. A window of a reduction is fired when its time is
+// allowed: every worker has handed over what it had of it, and every barrier that it depends on is
+// durable in the journal. Windows of a reduction leave in the order of their ends, rows of a window
+// by (key hash, key). There is no outbox: what the sink has lost is fired again from the retained
+// rows, and gives the same bytes.
 //
 // Thread: step() and progress by one (fire); allow() and the counters by any.
 #pragma once
@@ -28,17 +30,19 @@ namespace sluice::daemon {
 
 // Up to which time windows may leave, and what that rests on.
 struct Allowance {
-    model::EventTime event_time = kNoTime;       // windows with end + allowed lateness at or below it
-    model::EventTime processing_time = kNoTime;  // windows of processing time with their end at or below it
-    model::BarrierNumber barrier = 0;            // the last journaled number behind it, durable
+    model::EventTime event_time = kNoTime;  // windows with end + allowed lateness at or below it
+    model::EventTime processing_time =
+        kNoTime;                       // windows of processing time with their end at or below it
+    model::BarrierNumber barrier = 0;  // the last journaled number behind it, durable
     // Windows that start below may miss records from before our first ones.
     model::EventTime incomplete_before = kNoTime;
 };
 
-// What `complete` of a window was judged by when it was first allowed: a window fired again is judged by the same.
-// Ascending by `until`; the last step with its end open is the one in force.
+// What `complete` of a window was judged by when it was first allowed: a window fired again is
+// judged by the same. Ascending by `until`; the last step with its end open is the one in force.
 struct CompletenessStep {
-    model::EventTime until = kNoTime;  // of windows with their end at or below it and above the step before
+    model::EventTime until =
+        kNoTime;  // of windows with their end at or below it and above the step before
     model::EventTime incomplete_before = kNoTime;
 };
 using CompletenessSteps = std::vector<CompletenessStep>;
@@ -56,7 +60,8 @@ class Emitter {
         model::ValueErrors errors;
     };
 
-    // All are borrowed and outlive the emitter. `restored`, in the pipeline's order: what a checkpoint holds as acknowledged.
+    // All are borrowed and outlive the emitter. `restored`, in the pipeline's order: what a
+    // checkpoint holds as acknowledged.
     Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::RedisSink& sink,
             const std::vector<state::ReductionMeta>& restored);
     ~Emitter();
@@ -64,7 +69,8 @@ class Emitter {
     // Never takes anything back. Thread: any.
     void allow(const Allowance& allowance);
 
-    // One batch of results, or the look for the next window. Returns whether anything was done. Errors: corrupt (a stored row).
+    // One batch of results, or the look for the next window. Returns whether anything was done.
+    // Errors: corrupt (a stored row).
     model::Result<bool> step();
 
     // Nothing allowed is left to fire, and nothing waits for the sink. Thread: any.
@@ -93,8 +99,8 @@ class Emitter {
     std::atomic<bool> blocked_ = false;
     mutable std::mutex mutex_;
     // The newest allowance, and how often there was one: quiet means that the newest was followed.
-    Allowance allowance_;           // guarded by mutex_
-    std::uint64_t allowed_ = 0;     // guarded by mutex_
+    Allowance allowance_;                 // guarded by mutex_
+    std::uint64_t allowed_ = 0;           // guarded by mutex_
     CompletenessSteps event_steps_;       // guarded by mutex_
     CompletenessSteps processing_steps_;  // guarded by mutex_
 };

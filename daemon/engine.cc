@@ -118,10 +118,12 @@ bool Engine::start_step() {
     return false;
 }
 
-// ---- journal and restore --------------------------------------------------------------------------------------
+// ---- journal and restore
+// --------------------------------------------------------------------------------------
 
 bool Engine::open_journal() {
-    auto opened = state::Journal::open(seams_.disk, catalogue_.paths().journal(), {.boot = options_.boot});
+    auto opened =
+        state::Journal::open(seams_.disk, catalogue_.paths().journal(), {.boot = options_.boot});
     if (!opened) {
         return fail(exit_code_of(opened.error()), opened.error().text);
     }
@@ -133,14 +135,17 @@ bool Engine::open_journal() {
     state::RestoreOptions restore;
     restore.store.disk = &seams_.disk;
     restore.store.env = &seams_.rocks_env;
-    restore.store.block_cache_bytes = std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 32, 4u << 20, 256u << 20);
+    restore.store.block_cache_bytes =
+        std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 32, 4u << 20, 256u << 20);
     restore.boot = options_.boot;
     restore.pipeline = pipeline_.name;
     restore.inputs_text = pipeline_.inputs;
     restore.verify_full = pipeline_.state.verify_full;
     restore.fresh = options_.fresh;
     restore.journal_has_entries = journal_->last_number() > 0;
-    restore.journal_covers = [this](const state::CheckpointMeta& meta) { return journal_covers(meta); };
+    restore.journal_covers = [this](const state::CheckpointMeta& meta) {
+        return journal_covers(meta);
+    };
     restore.source_has = [this](const state::CheckpointMeta& meta) { return source_has(meta); };
     restore_ = std::make_unique<state::Restore>(std::move(restore), catalogue_, inputs_);
     stage_ = Stage::restore;
@@ -152,11 +157,13 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
         return model::invalid("belongs to another lineage than the journal");
     }
     if (journal_->last_number() < meta.journal_number) {
-        return model::corrupt("the journal ends at barrier " + std::to_string(journal_->last_number()) +
-                              ", below the snapshot's " + std::to_string(meta.journal_number));
+        return model::corrupt("the journal ends at barrier " +
+                              std::to_string(journal_->last_number()) + ", below the snapshot's " +
+                              std::to_string(meta.journal_number));
     }
     if (journal_->has_gap_after(meta.journal_number)) {
-        return model::corrupt("the journal has a gap behind barrier " + std::to_string(meta.journal_number));
+        return model::corrupt("the journal has a gap behind barrier " +
+                              std::to_string(meta.journal_number));
     }
     return {};
 }
@@ -180,15 +187,17 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
             continue;
         }
         if (partition.probe->offset < ranges[i].begin) {
-            options_.say(model::to_string(wanted[i]) + ": the last record that was read has expired; it cannot be compared");
+            options_.say(model::to_string(wanted[i]) +
+                         ": the last record that was read has expired; it cannot be compared");
             continue;
         }
         TRY(found, seams_.log.probe(wanted[i], partition.probe->offset, kAskTimeoutMs));
         if (!found || *found != partition.probe->hash) {
-            missing += (missing.empty() ? "" : "; ") + model::to_string(wanted[i]) + ": the record at offset " +
-                       std::to_string(partition.probe->offset) +
-                       (found ? " is another one than the one that was read: the topic was made anew"
-                              : " is gone: the topic was made anew, or is compacted");
+            missing +=
+                (missing.empty() ? "" : "; ") + model::to_string(wanted[i]) +
+                ": the record at offset " + std::to_string(partition.probe->offset) +
+                (found ? " is another one than the one that was read: the topic was made anew"
+                       : " is gone: the topic was made anew, or is compacted");
         }
     }
     if (!missing.empty()) {
@@ -200,7 +209,8 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
 bool Engine::restore_some() {
     const auto phase = restore_->step();
     if (!phase) {
-        if (phase.error().kind == model::ErrorKind::unavailable && restore_->phase() == state::Restore::Phase::verify) {
+        if (phase.error().kind == model::ErrorKind::unavailable &&
+            restore_->phase() == state::Restore::Phase::verify) {
             return wait_for("kafka: " + phase.error().text);
         }
         if (restore_->recorded_inputs()) {
@@ -252,7 +262,8 @@ void Engine::fill_reductions() {
     store_->set_reductions(meta_.reductions);
 }
 
-// ---- the first checkpoint -------------------------------------------------------------------------------------
+// ---- the first checkpoint
+// -------------------------------------------------------------------------------------
 
 bool Engine::share_holds(const model::Partition& partition) const {
     return in_share(pipeline_.source.partitions, partition.id);
@@ -265,8 +276,8 @@ model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int6
     return all;
 }
 
-// Symbolic starts become numbers once, and the numbers are durable before the first poll: a start "latest" that was looked up
-// twice would skip what came in between.
+// Symbolic starts become numbers once, and the numbers are durable before the first poll: a start
+// "latest" that was looked up twice would skip what came in between.
 bool Engine::first_checkpoint() {
     if (snapshotter_ != nullptr) {
         if (snapshotter_->step()) {
@@ -306,11 +317,13 @@ bool Engine::first_checkpoint() {
         offsets = std::move(*found);
     } else {
         for (const ingest::LogRange& range : *ranges) {
-            offsets.push_back(start.kind == config::Start::Kind::earliest ? range.begin : range.end);
+            offsets.push_back(start.kind == config::Start::Kind::earliest ? range.begin
+                                                                          : range.end);
         }
     }
 
-    // A lineage begins: numbers go on above everything that this directory has seen, so that newest stays newest.
+    // A lineage begins: numbers go on above everything that this directory has seen, so that newest
+    // stays newest.
     model::BarrierNumber number = journal_->last_number();
     if (const auto snapshots = catalogue_.list()) {
         for (const state::CatalogueEntry& entry : *snapshots) {
@@ -335,7 +348,8 @@ bool Engine::first_checkpoint() {
         state.partition = static_cast<std::uint32_t>(i);
         state.start_offset = offsets[i];
         state.next_offset = offsets[i];
-        state.time = ingest::PartitionTime::begin(offsets[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
+        state.time = ingest::PartitionTime::begin(
+            offsets[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
         state.reductions.resize(pipeline_.reductions.size());
         meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
     }
@@ -344,7 +358,8 @@ bool Engine::first_checkpoint() {
     state::SnapshotterOptions options;
     options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
     options.reserve_bytes = pipeline_.state.reserve_bytes;
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_, catalogue_, inputs_);
+    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
+                                                        catalogue_, inputs_);
     state::SnapshotJob job;
     job.number = number;
     job.meta = meta_;
@@ -353,7 +368,8 @@ bool Engine::first_checkpoint() {
     return true;
 }
 
-// ---- sink -----------------------------------------------------------------------------------------------------
+// ---- sink
+// -----------------------------------------------------------------------------------------------------
 
 bool Engine::greet_sink() {
     if (sink_ == nullptr) {
@@ -369,7 +385,8 @@ bool Engine::greet_sink() {
         settings.password = options_.redis_password;
         settings.seed = options_.seed;
         sink_ = std::make_unique<sinks::RedisSink>(
-            std::move(settings), seams_.redis, seams_.clock, [letters = &seams_.dead_letters](const std::string& line) {
+            std::move(settings), seams_.redis, seams_.clock,
+            [letters = &seams_.dead_letters](const std::string& line) {
                 return letters->append(line + "\n").has_value();
             });
         return true;
@@ -400,24 +417,29 @@ bool Engine::greet_sink() {
     }
     if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
         if (!meta_.reset_sink) {
-            return fail(kExitDamaged, "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
-                                          found.lineage + ", this state to " + meta_.lineage +
-                                          ": another state of the same name writes there, or this one was lost and "
-                                          "begun anew; --fresh takes the results over");
+            return fail(
+                kExitDamaged,
+                "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
+                    found.lineage + ", this state to " + meta_.lineage +
+                    ": another state of the same name writes there, or this one was lost and "
+                    "begun anew; --fresh takes the results over");
         }
         begin.mode = sinks::Begin::Mode::reset;
     } else if (found.present && found.barrier > journal_->last_number()) {
-        return fail(kExitDamaged, "Redis has results behind barrier " + std::to_string(found.barrier) +
-                                      ", the journal ends at " + std::to_string(journal_->last_number()) +
-                                      ": the journal has lost its tail, or another state of the same name and lineage "
-                                      "writes there");
+        return fail(
+            kExitDamaged,
+            "Redis has results behind barrier " + std::to_string(found.barrier) +
+                ", the journal ends at " + std::to_string(journal_->last_number()) +
+                ": the journal has lost its tail, or another state of the same name and lineage "
+                "writes there");
     }
     begun_ = true;
     sink_->begin(std::move(begin));
     return true;
 }
 
-// Everything that is looked up once, before the first record: the journal behind the checkpoint, ends, partitions that are new.
+// Everything that is looked up once, before the first record: the journal behind the checkpoint,
+// ends, partitions that are new.
 bool Engine::prepare() {
     auto entries = journal_->entries_after(meta_.number);
     if (!entries) {
@@ -428,11 +450,9 @@ bool Engine::prepare() {
         return wait_for("kafka: " + listed.error().text);
     }
     std::set<model::Partition> known(partitions_.begin(), partitions_.end());
-    std::set<model::Partition> journaled;
+    model::Offsets journaled;  // where each partition stood when it was first named
     for (const model::Barrier& barrier : *entries) {
-        for (const auto& [partition, offset] : barrier.next_offsets) {
-            journaled.insert(partition);
-        }
+        journaled.insert(barrier.next_offsets.begin(), barrier.next_offsets.end());
     }
     std::vector<model::Partition> added;  // found since the checkpoint
     for (const model::Partition& partition : *listed) {
@@ -454,8 +474,8 @@ bool Engine::prepare() {
     for (std::size_t i = 0; i < partitions_.size(); ++i) {
         until_.push_back(until(i));
     }
-    // Those that the journal names were taken up before the crash: the replay reads them in their places. The others come when
-    // live time begins.
+    // Those that the journal names were taken up before the crash: the replay reads them in their
+    // places. The others come when live time begins.
     for (const bool replayed : {true, false}) {
         for (std::size_t a = 0; a < added.size(); ++a) {
             if (journaled.contains(added[a]) != replayed) {
@@ -469,11 +489,15 @@ bool Engine::prepare() {
                 found_.push_back({number, range.begin, empty, until(known.size() + a)});
                 continue;
             }
+            const model::Offset begin = journaled.at(added[a]);
+            if (const auto gone = ingest::missing_range(added[a], begin, range); !gone.empty()) {
+                return fail(kExitDamaged, gone);
+            }
             PartitionState state;
             state.partition = number;
-            state.start_offset = range.begin;
-            state.next_offset = range.begin;
-            state.time = ingest::PartitionTime::begin(range.begin, empty, meta_.cut_floor);
+            state.start_offset = begin;
+            state.next_offset = begin;
+            state.time = ingest::PartitionTime::begin(begin, empty, meta_.cut_floor);
             state.reductions.resize(pipeline_.reductions.size());
             meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
             until_.push_back(until(known.size() + a));
@@ -482,9 +506,11 @@ bool Engine::prepare() {
     start_.meta = meta_;
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
+    start_.sent_deadline = sent_deadline();
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
-        auto ends = store_->windows_after(reduction.number, reduction.acknowledged.value_or(model::kBeforeAll));
+        auto ends = store_->windows_after(reduction.number,
+                                          reduction.acknowledged.value_or(model::kBeforeAll));
         if (!ends) {
             return fail(exit_code_of(ends.error()), ends.error().text);
         }
@@ -496,7 +522,31 @@ bool Engine::prepare() {
     return true;
 }
 
-// ---- the gate opens -------------------------------------------------------------------------------------------
+// How far results in event time have left, by what Redis and the checkpoint say.
+model::EventTime Engine::sent_deadline() const {
+    model::EventTime deadline = kNoTime;
+    const sinks::ControlHash found = sink_->handshake();
+    for (std::size_t r = 0; r < pipeline_.reductions.size(); ++r) {
+        const config::Reduction& reduction = pipeline_.reductions[r];
+        if (reduction.time != config::TimeKind::event) {
+            continue;
+        }
+        model::EventTime end = meta_.reductions[r].acknowledged.value_or(kNoTime);
+        if (const auto lanes = found.lanes.find(reduction.id);
+            lanes != found.lanes.end() && found.lineage == meta_.lineage) {
+            for (const auto& mark : lanes->second) {
+                end = std::max(end, mark ? mark->end : kNoTime);
+            }
+        }
+        if (end != kNoTime) {
+            deadline = std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
+        }
+    }
+    return deadline;
+}
+
+// ---- the gate opens
+// -------------------------------------------------------------------------------------------
 
 model::Status Engine::open_worker(std::size_t number) {
     INVARIANT(stage_ == Stage::open && token_, "workers are opened behind the gate");
@@ -530,11 +580,8 @@ void Engine::run() {
     state::SnapshotterOptions options;
     options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
     options.reserve_bytes = pipeline_.state.reserve_bytes;
-    options.forget_journal = [this](model::BarrierNumber number) -> model::Status {
-        coordinator_->forget_journal(number);
-        return {};
-    };
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_, catalogue_, inputs_);
+    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
+                                                        catalogue_, inputs_);
     emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
     Coordinator::Parts parts{
         .pipeline = pipeline_,
@@ -553,8 +600,9 @@ void Engine::run() {
     for (const auto& worker : workers_) {
         parts.workers.push_back(worker.get());
     }
-    coordinator_ = std::make_unique<Coordinator>(std::move(parts), Coordinator::Options{options_.until_end, options_.keep_open},
-                                                 std::move(start_));
+    coordinator_ = std::make_unique<Coordinator>(
+        std::move(parts), Coordinator::Options{options_.until_end, options_.keep_open},
+        std::move(start_));
     for (const Coordinator::Found& found : found_) {
         coordinator_->add_partition(found);
     }
@@ -577,10 +625,12 @@ model::Status Engine::look_for_partitions(std::int64_t timeout_ms) {
         if (partitions_.size() == kPartitionRoom) {
             return model::exhausted("more than " + std::to_string(kPartitionRoom) + " partitions");
         }
-        options_.say(model::to_string(found[i]) + " found, read from offset " + std::to_string(ranges[i].begin));
+        options_.say(model::to_string(found[i]) + " found, read from offset " +
+                     std::to_string(ranges[i].begin));
         partitions_.push_back(found[i]);
-        coordinator_->add_partition({static_cast<std::uint32_t>(partitions_.size() - 1), ranges[i].begin,
-                                     ranges[i].begin == ranges[i].end, std::nullopt});
+        coordinator_->add_partition({static_cast<std::uint32_t>(partitions_.size() - 1),
+                                     ranges[i].begin, ranges[i].begin == ranges[i].end,
+                                     std::nullopt});
     }
     return {};
 }

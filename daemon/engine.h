@@ -1,16 +1,19 @@
-// One pipeline, from a state directory to running workers, over the four seams: log, disk, Redis' transport, clock. Production
-// drives it with threads, tests/simulation with one seeded scheduler; neither adds a rule of its own.
+// One pipeline, from a state directory to running workers, over the four seams: log, disk, Redis'
+// transport, clock. Production drives it with threads, tests/simulation with one seeded scheduler;
+// neither adds a rule of its own.
 //
 // Start, one piece per start_step():
 //   journal   read, repaired at its tail
-//   restore   LOCATE → VERIFY → RESTORE → WARM (state/store/restore.h); Kafka is asked what it still has
-//   first     a directory without state: start offsets are resolved to numbers and kept in a first checkpoint
-//   sink      Redis is greeted, its control hash compared with our lineage and journal, the epoch taken
-//   open      the gate: only now there is a token, and only with it a reader
+//   restore   LOCATE → VERIFY → RESTORE → WARM (state/store/restore.h); Kafka is asked what it
+//   still has first     a directory without state: start offsets are resolved to numbers and kept
+//   in a first checkpoint sink      Redis is greeted, its control hash compared with our lineage
+//   and journal, the epoch taken open      the gate: only now there is a token, and only with it a
+//   reader
 // Then open_worker() for each worker, on the thread that will drive it; run(); and everybody steps.
 //
 // Life:    the seams outlive the engine. Readers die before the log: destroy the engine first.
-// Thread:  start_step(), run() and destruction by one thread while no other uses it. Afterwards each object by its own.
+// Thread:  start_step(), run() and destruction by one thread while no other uses it. Afterwards
+// each object by its own.
 #pragma once
 
 #include <cstdint>
@@ -60,7 +63,8 @@ class Engine {
         int workers = 1;           // at most one per partition
         std::function<model::Result<std::string>()> redis_password;
         std::function<void()> wake_coordinator = [] {};
-        std::function<void(const std::string&)> say = [](const std::string&) {};  // one line for the log
+        std::function<void(const std::string&)> say = [](const std::string&) {
+        };  // one line for the log
     };
 
     enum class Stage : std::uint8_t { journal, restore, first, sink, open, running, failed };
@@ -74,7 +78,8 @@ class Engine {
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
-    // Goes on by one piece. False: somebody outside has to move first (Kafka or Redis does not answer: waiting_for()), or it is over.
+    // Goes on by one piece. False: somebody outside has to move first (Kafka or Redis does not
+    // answer: waiting_for()), or it is over.
     bool start_step();
     Stage stage() const { return stage_; }
     const Failure& failure() const { return failure_; }
@@ -89,7 +94,7 @@ class Engine {
     Worker& worker(std::size_t number) { return *workers_[number]; }
     Coordinator& coordinator() { return *coordinator_; }
     Emitter& emitter() { return *emitter_; }
-    sinks::RedisSink& sink() { return *sink_; }          // from stage `sink` on
+    sinks::RedisSink& sink() { return *sink_; }  // from stage `sink` on
     state::Snapshotter& snapshotter() { return *snapshotter_; }
     state::Store& store() { return *store_; }
     const state::Restore* restore() const { return restore_.get(); }
@@ -108,6 +113,7 @@ class Engine {
     bool first_checkpoint();
     bool greet_sink();
     bool prepare();
+    model::EventTime sent_deadline() const;
     bool fail(int exit_code, std::string text);
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;
@@ -134,7 +140,7 @@ class Engine {
     bool fresh_start_ = false;
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
-    std::vector<Coordinator::Found> found_;            // to be taken up when live time begins
+    std::vector<Coordinator::Found> found_;  // to be taken up when live time begins
     StartingPoint start_;
 
     std::vector<model::Partition> partitions_;  // by number; reserved once, so elements never move

@@ -1,4 +1,5 @@
-// What the coordinator and the workers say to each other. Values only: neither side touches the other's state.
+// What the coordinator and the workers say to each other. Values only: neither side touches the
+// other's state.
 #pragma once
 
 #include <atomic>
@@ -24,21 +25,22 @@ inline constexpr model::EventTime kNoTime = model::kBeforeAll;
 // Coordinator to worker. A worker takes them in order, at a batch boundary.
 struct Order {
     enum class Kind : std::uint8_t {
-        barrier,       // apply now; its number is the next of the sequence
-        replayed,      // apply when every owned partition has reached `barrier.next_offsets`, reading none beyond
-        replay_over,   // live time begins: nothing holds the partitions any more
-        close,         // hand over what no record can reach any more: event time up to `time`
-        assign,        // `worker` owns `partition` from `next_offset` on
+        barrier,   // apply now; its number is the next of the sequence
+        replayed,  // apply when every owned partition has reached `barrier.next_offsets`, reading
+                   // none beyond
+        replay_over,  // live time begins: nothing holds the partitions any more
+        close,        // hand over what no record can reach any more: event time up to `time`
+        assign,       // `worker` owns `partition` from `next_offset` on
     };
     Kind kind = Kind::barrier;
     std::uint64_t ticket = 0;  // repeated in the answer
     model::Barrier barrier;
-    bool seal_after = false;  // replayed: a checkpoint is taken right behind this barrier
-    model::EventTime time = 0;    // close: up to here; assign: the floor in force
-    std::uint32_t worker = 0;     // assign: who; the others only answer
+    bool seal_after = false;    // replayed: a checkpoint is taken right behind this barrier
+    model::EventTime time = 0;  // close: up to here; assign: the floor in force
+    std::uint32_t worker = 0;   // assign: who; the others only answer
     std::uint32_t partition = 0;
     model::Offset next_offset = 0;
-    bool empty = false;           // it held nothing when it was found
+    bool empty = false;                  // it held nothing when it was found
     std::optional<model::Offset> until;  // nothing at or above it is wanted
 };
 
@@ -59,11 +61,12 @@ struct Answer {
     std::uint32_t worker = 0;
     std::uint64_t ticket = 0;
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;  // of the owned partitions
-    std::vector<state::SealedSlice> tables;     // close, tick, seal, spill
-    model::BarrierNumber tag = 0;               // of `tables`: the first barrier behind their rows
-    std::vector<PartitionState> partitions;     // seals only
-    model::EventTime incomplete_before = kNoTime;  // windows that start below may miss records; kAfterAll: not known yet
-    std::int64_t pause_ns = 0;                  // how long this worker did not fold because of it
+    std::vector<state::SealedSlice> tables;                             // close, tick, seal, spill
+    model::BarrierNumber tag = 0;            // of `tables`: the first barrier behind their rows
+    std::vector<PartitionState> partitions;  // seals only
+    model::EventTime incomplete_before =
+        kNoTime;  // windows that start below may miss records; kAfterAll: not known yet
+    std::int64_t pause_ns = 0;  // how long this worker did not fold because of it
     // Seals only, since the start of the process: by step, then by reduction.
     std::vector<model::ValueErrors> errors;
 };

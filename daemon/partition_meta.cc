@@ -7,7 +7,8 @@
 
 namespace sluice::daemon {
 
-state::PartitionMeta to_meta(const PartitionState& state, const std::vector<model::Partition>& partitions,
+state::PartitionMeta to_meta(const PartitionState& state,
+                             const std::vector<model::Partition>& partitions,
                              const config::Pipeline& pipeline) {
     state::PartitionMeta meta;
     meta.partition = partitions[state.partition];
@@ -19,7 +20,8 @@ state::PartitionMeta to_meta(const PartitionState& state, const std::vector<mode
     meta.watermark_floor = state.time.floor;
     meta.idle = state.time.idle;
     // One that does not wait for its first record and has no bound misses nothing.
-    meta.read_from_zero = !state.time.first_record_pending && state.time.incomplete_before == model::kBeforeAll;
+    meta.read_from_zero =
+        !state.time.first_record_pending && state.time.incomplete_before == model::kBeforeAll;
     if (state.time.incomplete_before != model::kBeforeAll) {
         meta.incomplete_before = state.time.incomplete_before;
     }
@@ -33,8 +35,8 @@ state::PartitionMeta to_meta(const PartitionState& state, const std::vector<mode
     return meta;
 }
 
-PartitionState from_meta(const state::PartitionMeta& meta, std::uint32_t partition, model::EventTime cap,
-                         const config::Pipeline& pipeline) {
+PartitionState from_meta(const state::PartitionMeta& meta, std::uint32_t partition,
+                         model::EventTime cap, const config::Pipeline& pipeline) {
     PartitionState state;
     state.partition = partition;
     state.start_offset = meta.start_offset;
@@ -52,7 +54,8 @@ PartitionState from_meta(const state::PartitionMeta& meta, std::uint32_t partiti
     state.ledger = meta.ledger;
     for (const config::Reduction& reduction : pipeline.reductions) {
         const auto found = meta.reductions.find(reduction.id);
-        state.reductions.push_back(found == meta.reductions.end() ? model::ReductionLedger{} : found->second);
+        state.reductions.push_back(found == meta.reductions.end() ? model::ReductionLedger{}
+                                                                  : found->second);
     }
     return state;
 }
@@ -65,7 +68,9 @@ model::EventTime incomplete_before(const state::CheckpointMeta& meta) {
     model::EventTime before = model::kBeforeAll;
     for (const state::PartitionMeta& partition : meta.partitions) {
         const bool pending = !partition.read_from_zero && !partition.incomplete_before;
-        before = std::max(before, pending ? model::kAfterAll : partition.incomplete_before.value_or(model::kBeforeAll));
+        before =
+            std::max(before, pending ? model::kAfterAll
+                                     : partition.incomplete_before.value_or(model::kBeforeAll));
     }
     return before;
 }

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::size_t kBatchRows = 4096;
 constexpr std::size_t kBatchTextBytes = 8 << 20;
-// A new guard is asked for at most so often; in between, records above it are folded and move nothing.
+// A new guard is asked for at most so often; in between, records above it are folded and move
+// nothing.
 constexpr std::int64_t kCapRenewalMs = 1000;
 
 }  // namespace
@@ -22,7 +23,7 @@ struct Worker::Owned {
         : partition(state.partition),
           start_offset(state.start_offset),
           next_offset(state.next_offset),
-          time(pipeline.source, state.partition, partitions[state.partition], state.time),
+          time(pipeline.source, partitions[state.partition], state.time),
           probe_offset(state.probe_offset),
           probe_hash(state.probe_hash),
           ledger(state.ledger),
@@ -42,16 +43,19 @@ struct Worker::Owned {
 
     ingest::Decoder decoder;
     ingest::DecodedBatch batch;
-    std::size_t at = 0;  // rows of the batch below are folded
+    std::size_t at = 0;                 // rows of the batch below are folded
     std::vector<std::uint64_t> probes;  // by row of the batch
     bool wants_cap = false;
+    bool waits_for_barrier = false;  // taken up, and the barrier behind which it is read is to come
     bool paused = false;
     std::optional<std::int64_t> quiet_since_ms;
     std::optional<std::int64_t> last_arrival_ms;
 
     bool exhausted() const { return at == batch.records.rows; }
     // The next record that is here, or where the next one will be.
-    model::Offset waiting_offset() const { return exhausted() ? next_offset : batch.records.offset[at]; }
+    model::Offset waiting_offset() const {
+        return exhausted() ? next_offset : batch.records.offset[at];
+    }
 };
 
 Worker::Worker(Settings settings, std::unique_ptr<ingest::LogReader> reader)
@@ -104,7 +108,8 @@ bool Worker::step() {
     return busy;
 }
 
-// ---- orders ---------------------------------------------------------------------------------------------------
+// ---- orders
+// ---------------------------------------------------------------------------------------------------
 
 bool Worker::carry_out_orders() {
     bool any = false;
@@ -125,7 +130,8 @@ Answer Worker::answer_to(const Order& order) {
     answer.ticket = order.ticket;
     for (const auto& owned : owned_) {
         answer.next_offsets.emplace_back(owned->partition, owned->next_offset);
-        answer.incomplete_before = std::max(answer.incomplete_before, incomplete_before(owned->time.state()));
+        answer.incomplete_before =
+            std::max(answer.incomplete_before, incomplete_before(owned->time.state()));
     }
     return answer;
 }
@@ -150,10 +156,13 @@ void Worker::carry_out(const Order& order) {
                 state.partition = order.partition;
                 state.start_offset = order.next_offset;
                 state.next_offset = order.next_offset;
-                state.time = ingest::PartitionTime::begin(order.next_offset, order.empty, order.time);
-                state.time.cap = owned_.empty() ? model::kAfterAll : owned_.front()->time.state().cap;
+                state.time =
+                    ingest::PartitionTime::begin(order.next_offset, order.empty, order.time);
+                state.time.cap =
+                    owned_.empty() ? model::kAfterAll : owned_.front()->time.state().cap;
                 state.reductions.resize(folders_.size());
                 own(state, order.until);
+                owned_.back()->waits_for_barrier = true;
             }
             break;
         case Order::Kind::close: {
@@ -196,8 +205,10 @@ void Worker::carry_out(const Order& order) {
 void Worker::apply(const model::Barrier& barrier) {
     INVARIANT(barrier.number > applied_, "barriers are applied in order");
     applied_ = barrier.number;
+    guarded_ = guarded_ && !model::journaled(barrier.kind);
     for (const auto& owned : owned_) {
         owned->time.apply(barrier);
+        owned->waits_for_barrier = false;
     }
     if (barrier.kind == model::BarrierKind::tick) {
         processing_time_ = barrier.time;
@@ -209,7 +220,8 @@ void Worker::apply(const model::Barrier& barrier) {
     }
 }
 
-// The whole cost of a checkpoint for this worker: a pointer per table, and a small struct per partition.
+// The whole cost of a checkpoint for this worker: a pointer per table, and a small struct per
+// partition.
 void Worker::swap_tables(Answer& answer) {
     for (const auto& folder : folders_) {
         for (state::SealedSlice& sealed : folder->seal()) {
@@ -240,8 +252,10 @@ bool Worker::apply_replayed() {
     while (!replayed_.empty()) {
         const Order& order = replayed_.front();
         for (const auto& owned : owned_) {
-            const auto listed = order.barrier.next_offsets.find(settings_.partitions[owned->partition]);
-            if (listed != order.barrier.next_offsets.end() && owned->waiting_offset() < listed->second) {
+            const auto listed =
+                order.barrier.next_offsets.find(settings_.partitions[owned->partition]);
+            if (listed != order.barrier.next_offsets.end() &&
+                owned->waiting_offset() < listed->second) {
                 return any;
             }
         }
@@ -254,17 +268,19 @@ bool Worker::apply_replayed() {
     return any;
 }
 
-// ---- records --------------------------------------------------------------------------------------------------
+// ---- records
+// --------------------------------------------------------------------------------------------------
 
 // The first offset that may not be folded yet.
 model::Offset Worker::bound(const Owned& owned) const {
     model::Offset bound = owned.until.value_or(std::numeric_limits<model::Offset>::max());
     if (!replayed_.empty()) {
-        // A partition that an entry does not list had not been taken up by then: it waits for the entry.
+        // A partition that an entry does not list had not been taken up by then: it waits for the
+        // entry.
         const auto& offsets = replayed_.front().barrier.next_offsets;
         const auto listed = offsets.find(settings_.partitions[owned.partition]);
         bound = std::min(bound, listed == offsets.end() ? owned.next_offset : listed->second);
-    } else if (replaying_) {
+    } else if (replaying_ || owned.waits_for_barrier) {
         bound = std::min(bound, owned.next_offset);
     }
     return bound;
@@ -301,16 +317,18 @@ bool Worker::read_some() {
     return false;
 }
 
-// Decodes the next batch of a partition. What is decoded depends on the records alone; when it is folded, on barriers.
+// Decodes the next batch of a partition. What is decoded depends on the records alone; when it is
+// folded, on barriers.
 bool Worker::fill(Owned& owned) {
     owned.at = 0;
     owned.probes.clear();
     owned.decoder.begin(owned.batch, owned.partition, kBatchRows);
-    const auto taken = reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
-        owned.decoder.append(record);
-        owned.probes.push_back(ingest::probe_hash(record));
-        return owned.decoder.text_bytes() < kBatchTextBytes;
-    });
+    const auto taken =
+        reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
+            owned.decoder.append(record);
+            owned.probes.push_back(ingest::probe_hash(record));
+            return owned.decoder.text_bytes() < kBatchTextBytes;
+        });
     owned.decoder.finish();
     if (!taken) {
         trouble_ = taken.error().text;
@@ -336,16 +354,19 @@ bool Worker::process(Owned& owned) {
     const auto& offsets = owned.batch.records.offset;
     const model::Offset limit = bound(owned);
     const std::size_t begin = owned.at;
-    const auto first_beyond = std::lower_bound(offsets.begin() + static_cast<std::ptrdiff_t>(begin), offsets.end(), limit);
+    const auto first_beyond = std::lower_bound(offsets.begin() + static_cast<std::ptrdiff_t>(begin),
+                                               offsets.end(), limit);
     const auto end = static_cast<std::size_t>(first_beyond - offsets.begin());
     if (begin == end) {
         return false;
     }
-    if (!replaying_ && owned.time.wants_cap(owned.batch, begin, end)) {
+    const bool guards = owned.time.wants_cap(owned.batch, begin, end);
+    if (!replaying_ && guards) {
         const std::int64_t now = settings_.clock.steady_ms();
         if (!cap_applied_ms_ || now - *cap_applied_ms_ >= kCapRenewalMs) {
             if (!owned.wants_cap) {
-                owned.wants_cap = true;  // the coordinator sees it, and the new cap comes as a barrier
+                owned.wants_cap =
+                    true;  // the coordinator sees it, and the new cap comes as a barrier
                 settings_.wake_coordinator();
             }
             return false;
@@ -355,6 +376,7 @@ bool Worker::process(Owned& owned) {
         return false;
     }
 
+    guarded_ |= guards;
     ingest::DecodedBatch& batch = owned.batch;
     owned.time.fill(batch, begin, end);
     owned.ledger += mapper_.process(batch, begin, end);
@@ -374,7 +396,8 @@ bool Worker::process(Owned& owned) {
         std::optional<model::Window> window;
         if (settings.time == config::TimeKind::processing) {
             INVARIANT(processing_time_ != kNoTime, "a tick comes before the first record");
-            window = model::tumbling_window(processing_time_, settings.window_ms, settings.offset_ms);
+            window =
+                model::tumbling_window(processing_time_, settings.window_ms, settings.offset_ms);
         }
         const state::FoldCounts counts = folders_[r]->fold(fold, window, fold_errors_[r]);
         model::ReductionLedger& ledger = owned.reductions[r];
@@ -395,7 +418,8 @@ bool Worker::process(Owned& owned) {
     return true;
 }
 
-// Dead letters of the rows that are about to count. False: no room for them now, nothing counts yet.
+// Dead letters of the rows that are about to count. False: no room for them now, nothing counts
+// yet.
 bool Worker::set_aside(Owned& owned, std::size_t end) {
     auto& letters = owned.batch.set_aside;
     const config::Source& source = settings_.pipeline.source;
@@ -409,13 +433,15 @@ bool Worker::set_aside(Owned& owned, std::size_t end) {
         if (policy == config::OnError::stop) {
             problem = done->reason;
         } else if (policy == config::OnError::dead_letter) {
-            const auto taken = settings_.dead_letters.append(ingest::dead_letter_line(partition, offset, *done));
+            const auto taken =
+                settings_.dead_letters.append(ingest::dead_letter_line(partition, offset, *done));
             if (!taken) {
                 problem = taken.error().text;
             }
         }
         if (!problem.empty()) {
-            stopped_ = model::to_string(partition) + " offset " + std::to_string(offset) + ": " + problem;
+            stopped_ =
+                model::to_string(partition) + " offset " + std::to_string(offset) + ": " + problem;
             break;
         }
     }
@@ -431,7 +457,8 @@ bool Worker::until_end_reached(const Owned& owned) const {
     if (owned.waiting_offset() >= *owned.until) {
         return true;
     }
-    // Control records and aborted ones behind the last record have no row: the broker's word counts.
+    // Control records and aborted ones behind the last record have no row: the broker's word
+    // counts.
     const auto end = reader_->at_end(owned.partition);
     return end && *end >= *owned.until && owned.exhausted();
 }
@@ -471,10 +498,12 @@ void Worker::publish() {
         progress.last_end.push_back(folder->last_end());
     }
     progress.step_errors.assign(mapper_.step_errors().begin(), mapper_.step_errors().end());
-    progress.reduction_errors.assign(mapper_.reduction_errors().begin(), mapper_.reduction_errors().end());
+    progress.reduction_errors.assign(mapper_.reduction_errors().begin(),
+                                     mapper_.reduction_errors().end());
     for (std::size_t r = 0; r < folders_.size(); ++r) {
         progress.reduction_errors[r] += fold_errors_[r];
     }
+    progress.guarded = guarded_;
     progress.stopped = stopped_;
     progress.trouble = trouble_;
     progress.records = records_;

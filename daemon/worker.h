@@ -1,17 +1,20 @@
 // One worker: owns partitions end to end, from reading the log to folding into slice tables.
 //
-// A worker decodes records of one partition into a batch and processes row ranges of it, one range per step. Between two
-// ranges it is at a batch boundary: there, and nowhere else, it carries out orders, so that a barrier has the same place in
-// the offsets of every partition, whatever the batches were.
+// A worker decodes records of one partition into a batch and processes row ranges of it, one range
+// per step. Between two ranges it is at a batch boundary: there, and nowhere else, it carries out
+// orders, so that a barrier has the same place in the offsets of every partition, whatever the
+// batches were.
 //
-// Replay: barriers of the journal arrive ahead of time with their offsets. The worker reads no partition beyond the offset of
-// the first one not yet applied, and applies it once all its partitions are there. Without such a barrier it holds everything
-// until the coordinator says that live time begins.
+// Replay: barriers of the journal arrive ahead of time with their offsets. The worker reads no
+// partition beyond the offset of the first one not yet applied, and applies it once all its
+// partitions are there. Without such a barrier it holds everything until the coordinator says that
+// live time begins.
 //
-// Handing over is a pointer swap per table; the worker never waits for disk, for another worker, or for the size of the state.
+// Handing over is a pointer swap per table; the worker never waits for disk, for another worker, or
+// for the size of the state.
 //
-// Life:    constructed with its partitions assigned by orders; step() until the owner stops calling it.
-// Thread:  one; but progress(), put() and wake() may be called from any thread.
+// Life:    constructed with its partitions assigned by orders; step() until the owner stops calling
+// it. Thread:  one; but progress(), put() and wake() may be called from any thread.
 #pragma once
 
 #include <atomic>
@@ -41,27 +44,31 @@ struct PartitionProgress {
     model::EventTime watermark = kNoTime;           // floors included
     model::EventTime greatest_timestamp = kNoTime;  // of the records that moved the watermark
     bool idle = false;
-    // Steady clock. Since when the broker has no more and nothing is queued here; none: not at the end.
+    // Steady clock. Since when the broker has no more and nothing is queued here; none: not at the
+    // end.
     std::optional<std::int64_t> quiet_since_ms;
     std::optional<std::int64_t> last_arrival_ms;  // of its last record, or of its taking up
-    std::string gone;                             // not empty: its offsets are gone, nothing more comes
+    std::string gone;  // not empty: its offsets are gone, nothing more comes
     model::Ledger ledger;
 };
 
 struct WorkerProgress {
     std::vector<PartitionProgress> partitions;
-    bool wants_cap = false;          // records above the cap in force wait for a newer one
-    bool until_end_reached = false;  // `--until end`: nothing more is wanted from any of its partitions
+    bool wants_cap = false;  // records above the cap in force wait for a newer one
+    bool guarded = false;    // a record above the cap was folded since the last journaled barrier
+    bool until_end_reached =
+        false;  // `--until end`: nothing more is wanted from any of its partitions
     std::size_t table_bytes = 0;
-    std::vector<std::uint64_t> keys;           // open rows by reduction
-    std::vector<std::uint64_t> open_windows;   // by reduction
-    std::vector<model::EventTime> first_end;   // of the open windows by reduction; kAfterAll: none
-    std::vector<model::EventTime> last_end;    // kBeforeAll: none
+    std::vector<std::uint64_t> keys;          // open rows by reduction
+    std::vector<std::uint64_t> open_windows;  // by reduction
+    std::vector<model::EventTime> first_end;  // of the open windows by reduction; kAfterAll: none
+    std::vector<model::EventTime> last_end;   // kBeforeAll: none
     std::vector<model::ReductionLedger> reductions;
     std::vector<model::ValueErrors> step_errors;
     std::vector<model::ValueErrors> reduction_errors;
-    std::string stopped;   // not empty: a record, or a full dead-letter file, holds the input; says why
-    std::string trouble;   // the last thing the log complained about; empty once records come again
+    std::string
+        stopped;  // not empty: a record, or a full dead-letter file, holds the input; says why
+    std::string trouble;  // the last thing the log complained about; empty once records come again
     std::uint64_t replayed_records = 0;
     std::uint64_t records = 0;  // this run
     std::int64_t busy_ns = 0;   // decoding and folding
@@ -72,8 +79,9 @@ class Worker {
     struct Settings {
         std::uint32_t number = 0;
         const config::Pipeline& pipeline;
-        const std::vector<model::Partition>& partitions;  // by number; grows only at the end, elements never move
-        std::vector<std::uint32_t> reduction_numbers;     // in row keys, by position in the pipeline
+        const std::vector<model::Partition>&
+            partitions;  // by number; grows only at the end, elements never move
+        std::vector<std::uint32_t> reduction_numbers;  // in row keys, by position in the pipeline
         const model::Clock& clock;
         ingest::DeadLetters& dead_letters;
         Mailbox<Answer>& answers;
@@ -86,10 +94,12 @@ class Worker {
     Worker(Settings settings, std::unique_ptr<ingest::LogReader> reader);
     ~Worker();
 
-    // Takes up a partition as a checkpoint has it, before the first step. `until`: records at or above are not wanted.
+    // Takes up a partition as a checkpoint has it, before the first step. `until`: records at or
+    // above are not wanted.
     void own(const PartitionState& state, std::optional<model::Offset> until);
 
-    // Carries out one thing: the orders that wait, or one batch. Returns false when there was nothing to do.
+    // Carries out one thing: the orders that wait, or one batch. Returns false when there was
+    // nothing to do.
     bool step();
     // Blocks until something may have happened, at most `timeout_ms`.
     void wait(std::int64_t timeout_ms);
@@ -129,10 +139,11 @@ class Worker {
 
     std::deque<Order> replayed_;  // entries of the journal, known ahead
     bool replaying_ = true;
-    model::BarrierNumber applied_ = 0;            // the last barrier applied
-    model::EventTime processing_time_ = kNoTime;  // of the last tick
-    std::optional<std::int64_t> cap_applied_ms_;  // steady
+    model::BarrierNumber applied_ = 0;             // the last barrier applied
+    model::EventTime processing_time_ = kNoTime;   // of the last tick
+    std::optional<std::int64_t> cap_applied_ms_;   // steady
     std::vector<model::ValueErrors> fold_errors_;  // by reduction
+    bool guarded_ = false;  // see WorkerProgress
     std::string trouble_;
     std::string stopped_;
     std::uint64_t records_ = 0;

@@ -42,8 +42,8 @@ std::size_t utf8_length(std::string_view text, std::size_t at) {
         return continues(text, at + 1) ? 2 : 0;
     }
     if (c >= 0xE0 && c <= 0xEF) {
-        if (!continues(text, at + 1) || !continues(text, at + 2) || (c == 0xE0 && second() < 0xA0) ||
-            (c == 0xED && second() > 0x9F)) {
+        if (!continues(text, at + 1) || !continues(text, at + 2) ||
+            (c == 0xE0 && second() < 0xA0) || (c == 0xED && second() > 0x9F)) {
             return 0;
         }
         return 3;
@@ -176,8 +176,7 @@ model::Status DeadLetterFile::open_file() {
     char block[4096];
     while (size > 0) {
         const auto length = std::min<off_t>(size, sizeof block);
-        const ssize_t got =
-            ::pread(fd_, block, static_cast<std::size_t>(length), size - length);
+        const ssize_t got = ::pread(fd_, block, static_cast<std::size_t>(length), size - length);
         if (got != length) {
             return model::unavailable(system_text(settings_.path, "cannot be read", errno));
         }

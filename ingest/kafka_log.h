@@ -21,12 +21,13 @@
 // are the decoder's matter.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "ingest/log.h"
@@ -43,6 +44,8 @@ struct KafkaLogSettings {
     std::uint64_t max_bytes = 1 << 20;  // of one decompressed value
     std::uint64_t queue_bytes = 64ull << 20;        // of all readers' queues together
     std::map<std::string, std::string> properties;  // [source.rdkafka], wins where we allow it
+    // What librdkafka logs (level as in syslog); called from any thread. Empty: nowhere.
+    std::function<void(int level, std::string_view text)> log;
 };
 
 // What librdkafka says about properties of [source.rdkafka]: unknown, invalid, not in this build,
@@ -92,7 +95,6 @@ class KafkaLog final : public Log {
     KafkaCounts counts() const;  // Thread: any.
 
  private:
-    class Control;
     class Reader;
     struct Shared;
     explicit KafkaLog(std::shared_ptr<Shared> shared);

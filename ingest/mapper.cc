@@ -100,8 +100,8 @@ void Mapper::Work::run_steps(model::RecordBatch& records) {
         if (step.filter) {
             step.filter->filter(records.columns, records.rows, reached, records.arena, scratch);
         }
-        // Each member has a column of its own that no program of the same step reads, so that all of
-        // them see the record as it was before the step.
+        // Each member has a column of its own that no program of the same step reads, so that all
+        // of them see the record as it was before the step.
         for (const config::Assignment& assignment : step.set) {
             assignment.program.evaluate(records.columns, records.rows, reached,
                                         records.columns[assignment.column], records.arena, scratch);
@@ -120,8 +120,8 @@ std::string_view Mapper::Work::encode(std::size_t row, model::Arena& arena) {
     }
     std::size_t bound = 0;
     for (const Column* part : parts) {
-        bound += kSizeMax + (part->type[row] == Type::text ? part->value[row].text.size
-                                                           : model::kPrintedMax);
+        bound += kSizeMax +
+                 (part->type[row] == Type::text ? part->value[row].text.size : model::kPrintedMax);
     }
     if (encoded.size() < bound) {
         encoded.resize(bound * 2);
@@ -158,9 +158,8 @@ void Mapper::Work::make_keys(const config::Reduction& reduction, Reduction& colu
     const std::size_t before = out.rows.size();
     if (reduction.null_key == config::NullKey::drop) {
         for (const Column* part : parts) {
-            std::erase_if(out.rows, [part](std::uint32_t row) {
-                return part->type[row] == Type::null;
-            });
+            std::erase_if(out.rows,
+                          [part](std::uint32_t row) { return part->type[row] == Type::null; });
         }
     }
     out.refused = before - out.rows.size();

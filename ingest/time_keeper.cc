@@ -139,8 +139,8 @@ EventTime TimeKeeper::event_time_now(const TimeView& view, EventTime last_deadli
     }
     const std::int64_t now = clock_.steady_ms();
     const std::int64_t passed = last_arrival ? std::max<std::int64_t>(0, now - *last_arrival) : 0;
-    const EventTime time = model::saturating_add(
-        model::saturating_add(from, passed), -pipeline_.source.out_of_order_ms);
+    const EventTime time = model::saturating_add(model::saturating_add(from, passed),
+                                                 -pipeline_.source.out_of_order_ms);
     return std::max(state_.floor, std::min(time, last_deadline));
 }
 
@@ -179,8 +179,8 @@ std::vector<Barrier> TimeKeeper::decide(const TimeView& view) {
         return due.back();
     };
 
-    // Caps. The first one before any record, so that none is taken for one of the future for want of
-    // a cap.
+    // Caps. The first one before any record, so that none is taken for one of the future for want
+    // of a cap.
     if (const auto skew = pipeline_.source.max_future_skew_ms) {
         const EventTime cap = model::saturating_add(now, *skew);
         const bool rested = !cap_issued_ms_ || steady - *cap_issued_ms_ >= kCapEveryMs;
@@ -190,8 +190,8 @@ std::vector<Barrier> TimeKeeper::decide(const TimeView& view) {
         }
     }
 
-    // Ticks: one to begin with, then one behind each window boundary. Several boundaries at once are
-    // one tick: nothing was read in between.
+    // Ticks: one to begin with, then one behind each window boundary. Several boundaries at once
+    // are one tick: nothing was read in between.
     if (any_processing_time(pipeline_)) {
         bool tick = !ticked_;
         for (const auto& r : pipeline_.reductions) {
@@ -254,9 +254,7 @@ std::int64_t TimeKeeper::next_decision_ms(const TimeView& view) const {
     const std::int64_t steady = clock_.steady_ms();
     const EventTime now = std::max(state_.clock, clock_.wall_ms());
     std::int64_t wait = kCapEveryMs;
-    const auto within = [&wait](std::int64_t ms) {
-        wait = std::clamp<std::int64_t>(ms, 0, wait);
-    };
+    const auto within = [&wait](std::int64_t ms) { wait = std::clamp<std::int64_t>(ms, 0, wait); };
     if (any_processing_time(pipeline_)) {
         if (!ticked_) {
             return steady;

@@ -12,8 +12,8 @@
 // Reconnect.  A connection that comes back rewrites the fence with its own value first, so that an
 //   EXEC of its dead predecessor that is still on its way fails; in the same transaction it reads
 //   the control hash. Only then it knows what to send.
-// Lost data.  A lane's mark or a frontier below what was acknowledged, a missing control hash, a
-//   missing fence or another replication id mean that Redis may have lost results. The sink drops
+// Lost data.  A lane's mark or a frontier below what was acknowledged, a missing control hash or
+//   another replication id mean that Redis may have lost results. The sink drops
 //   what is queued, raises `generation` and asks for everything from there again (take_rewind()).
 // Frontier.  `frontier:ID` is written after every lane has acknowledged what ended at or before it,
 //   never before results that are sent again.

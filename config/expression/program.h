@@ -17,6 +17,13 @@
 
 namespace sluice::config {
 
+// A set of model::Type: what an expression can give as far as its text tells.
+using TypeSet = std::uint8_t;
+constexpr TypeSet type_set(model::Type type) {
+    return static_cast<TypeSet>(1u << static_cast<unsigned>(type));
+}
+inline constexpr TypeSet kAnyType = 0b11'1111;
+
 // Where a column of a record batch comes from.
 struct FieldSource {
     enum class Kind : std::uint8_t {
@@ -44,14 +51,16 @@ struct FieldSource {
 class Fields {
  public:
     std::uint32_t column(const FieldSource& source);  // finds or adds
-    std::uint32_t assign(const std::vector<FieldSource::Segment>&
-                             path);  // from now on `path` means the returned column
+    // From now on `path` means the returned column. `types` is what the assigned program gives
+    // (Program::types()), so that later expressions are checked against it.
+    std::uint32_t assign(const std::vector<FieldSource::Segment>& path, TypeSet types = kAnyType);
     std::size_t size() const { return sources_.size(); }
     const FieldSource& source(std::uint32_t column) const { return sources_[column]; }
 
  private:
     friend class Compiler;
     std::vector<FieldSource> sources_;
+    std::vector<TypeSet> types_;  // by column
     std::vector<std::pair<std::vector<FieldSource::Segment>, std::uint32_t>>
         assigned_;  // newest last
 };
@@ -76,6 +85,7 @@ class Program {
     struct Scratch {
         std::vector<model::Column> columns;
         std::vector<model::Selection> selections;
+        model::Column filter;
         model::ValueErrors errors;  // added to
     };
 
@@ -86,7 +96,10 @@ class Program {
 
     // Sets out[row] for every row of `rows`; `out` and `columns` are sized for `row_count` rows.
     // Texts in `out` point into `columns`, into the program (literals) or into `arena`. Never
-    // fails: what goes wrong is null and counted.
+    // fails: what goes wrong is null and counted. `out` is none of the columns that it reads.
+    //
+    // Errors count where a part is needed: the branch of `if` that is not taken, what stands behind
+    // a false `and`, a true `or` or a `??` with a value is not computed and counts nothing.
     void evaluate(std::span<const model::Column> columns, std::size_t row_count,
                   const model::Selection& rows, model::Column& out, model::Arena& arena,
                   Scratch& scratch) const;
@@ -98,6 +111,9 @@ class Program {
     // The column number if the whole program is one field and nothing else: then no copy is needed.
     std::optional<std::uint32_t> plain_column() const;
 
+    // What it can give. Any expression can give null.
+    TypeSet types() const;
+
     struct Code;
 
  private:
@@ -105,9 +121,19 @@ class Program {
     std::unique_ptr<const Code> code_;
 };
 
-// An expression over records (steps, filter, key, timestamp). Fields that it names are added to
-// `fields`.
+// An expression over records (steps, key, timestamp). Fields that it names are added to `fields`,
+// in part also when it fails.
 Compiled<Program> compile(std::string_view text, Fields& fields);
+
+// The same for a filter: what can never be true or false is an error.
+Compiled<Program> compile_filter(std::string_view text, Fields& fields);
+
+// A field path by itself (`geo.country`), as the left side of `set` has it. Not `kafka.…`.
+Compiled<std::vector<FieldSource::Segment>> parse_path(std::string_view text);
+
+// The expression with canonical spaces, parentheses and literals: texts that differ only in those
+// become equal. For hashes and comparison; it means the same when it is compiled.
+Compiled<std::string> canonical(std::string_view text);
 
 enum class ReductionKind : std::uint8_t {
     count = 1,  // count() or count(x)
@@ -125,11 +151,14 @@ struct ReductionCall {
     ReductionKind kind = ReductionKind::count;
     std::optional<Program> argument;  // none only for count()
     std::optional<Program> where;     // `sum(price) where kind == 'buy'`
-    std::string text;                 // normalised source, for hashes and comparison
+    std::string text;                 // canonical(), `where` included
 };
 
 // A member of `values`: an expression over reductions. Calls with equal text are shared over all
-// values of a reduction. `result` reads call i of `calls` as column i.
+// values of a reduction. `result` reads call i of the reduction's list as column i.
+//
+// `where` belongs to the reduction call right before it and takes all that follows, up to the end,
+// a comma or a closing parenthesis: (sum(a) where x == 1) / count().
 struct ValueProgram {
     std::vector<std::uint32_t> calls;  // the calls that it reads, indices into the reduction's list
     Program result;

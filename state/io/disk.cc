@@ -6,6 +6,11 @@
 
 namespace sluice::state {
 
+std::string parent_directory(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 model::Result<std::string> read_file(Disk& disk, const std::string& path,
                                      std::uint64_t limit_bytes) {
     TRY(file, disk.open(path));
@@ -48,10 +53,7 @@ model::Status write_file_durably(Disk& disk, const std::string& path, std::strin
     SLUICE_FAIL_POINT("disk.before_rename");
     TRY(disk.rename(partial, path));
     SLUICE_FAIL_POINT("disk.renamed");
-    const std::size_t slash = path.rfind('/');
-    return disk.sync_directory(slash == std::string::npos ? "."
-                               : slash == 0               ? "/"
-                                                          : path.substr(0, slash));
+    return disk.sync_directory(parent_directory(path));
 }
 
 }  // namespace sluice::state

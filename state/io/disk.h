@@ -94,6 +94,9 @@ class Disk {
     virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"
 };
 
+// The directory that holds the name `path`; "." for a bare name.
+std::string parent_directory(const std::string& path);
+
 // Helpers over any disk.
 model::Result<std::string> read_file(Disk& disk, const std::string& path,
                                      std::uint64_t limit_bytes);

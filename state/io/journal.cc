@@ -326,9 +326,7 @@ Journal::Journal(Disk& disk, std::string directory, Options options)
 model::Result<Journal::Opened> Journal::open(Disk& disk, std::string directory, Options options) {
     INVARIANT(!options.boot.empty(), "the names of segments are unique to a boot");
     TRY(disk.make_directory(directory));
-    if (const std::size_t slash = directory.rfind('/'); slash != std::string::npos && slash > 0) {
-        TRY(disk.sync_directory(directory.substr(0, slash)));
-    }
+    TRY(disk.sync_directory(parent_directory(directory)));
     Opened opened;
     opened.journal.reset(new Journal(disk, std::move(directory), std::move(options)));
     Journal& journal = *opened.journal;
@@ -545,7 +543,9 @@ model::Result<std::vector<model::Barrier>> Journal::entries_after(
         TRY(header, parse_header(bytes, segment.path));
         TRY(frames, parse_frames(bytes, header.previous, segment.path));
         // What was valid when we came and is not now has been changed under us.
-        if (frames.entries.empty() || frames.entries.back().number != segment.last) {
+        const model::BarrierNumber last =
+            frames.entries.empty() ? header.previous : frames.entries.back().number;
+        if (last != segment.last) {
             return model::corrupt(segment.path + ": changed since it was checked");
         }
         for (model::Barrier& barrier : frames.entries) {

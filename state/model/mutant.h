@@ -1,5 +1,5 @@
-// Builds that are broken on purpose: tests/mutants makes one of each and demands that some test notices. In every other build all
-// of these are constants, and false.
+// Builds that are broken on purpose: tests/mutants makes one of each and demands that some test
+// notices. In every other build all of these are constants, and false.
 #pragma once
 
 #ifndef SLUICE_MUTANT_FENCE_NOT_CHECKED

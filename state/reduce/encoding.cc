@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "state/model/invariant.h"
+#include "state/model/number.h"
 #include "state/reduce/row.h"
 
 namespace sluice::state {
@@ -12,7 +12,6 @@ namespace sluice::state {
 namespace {
 
 using config::ReductionKind;
-using model::int128;
 using model::Scalar;
 using model::Type;
 
@@ -24,62 +23,6 @@ std::uint64_t zigzag(std::int64_t v) {
 }
 std::int64_t unzigzag(std::uint64_t v) {
     return static_cast<std::int64_t>((v >> 1) ^ (~(v & 1) + 1));
-}
-
-std::strong_ordering reverse(std::strong_ordering o) { return 0 <=> o; }
-
-// A decimal against a float, without rounding either.
-std::strong_ordering compare_decimal(int128 decimal, double real) {
-    // 2^67 is above every decimal.
-    if (real >= 0x1p67) {
-        return std::strong_ordering::less;
-    }
-    if (real <= -0x1p67) {
-        return std::strong_ordering::greater;
-    }
-    int exponent = 0;
-    const double fraction = std::frexp(real, &exponent);
-    constexpr int kMantissaBits = std::numeric_limits<double>::digits;
-    const auto mantissa = static_cast<std::int64_t>(std::ldexp(fraction, kMantissaBits));
-    exponent -= kMantissaBits;
-    int128 scaled = static_cast<int128>(mantissa) * model::kDecimalOne;  // below 2^114
-    bool more = false;  // real * 10^18 lies above `scaled`, by less than 1
-    if (exponent >= 0) {
-        scaled *= static_cast<int128>(1) << exponent;  // below 2^127: real is below 2^67
-    } else if (exponent <= -120) {
-        more = mantissa != 0;
-        scaled = mantissa < 0 ? -1 : 0;
-    } else {
-        const int128 floor = scaled >> -exponent;
-        more = (floor << -exponent) != scaled;
-        scaled = floor;
-    }
-    if (decimal != scaled) {
-        return decimal <=> scaled;
-    }
-    return more ? std::strong_ordering::less : std::strong_ordering::equal;
-}
-
-int128 as_decimal(const Scalar& v) {
-    return v.type == Type::integer ? static_cast<int128>(v.value.integer) * model::kDecimalOne
-                                   : v.value.decimal;
-}
-
-std::strong_ordering compare_numbers(const Scalar& a, const Scalar& b) {
-    const bool a_real = a.type == Type::real;
-    const bool b_real = b.type == Type::real;
-    if (a_real && b_real) {
-        return a.value.real < b.value.real   ? std::strong_ordering::less
-               : a.value.real > b.value.real ? std::strong_ordering::greater
-                                             : std::strong_ordering::equal;
-    }
-    if (a_real) {
-        return reverse(compare_decimal(as_decimal(b), a.value.real));
-    }
-    if (b_real) {
-        return compare_decimal(as_decimal(a), b.value.real);
-    }
-    return as_decimal(a) <=> as_decimal(b);
 }
 
 void append_text(std::string& out, std::string_view text) {
@@ -135,9 +78,9 @@ std::strong_ordering compare_comparable(const Scalar& a, const Scalar& b) {
             if (b.type == Type::integer) {
                 return a.value.integer <=> b.value.integer;
             }
-            return compare_numbers(a, b);
+            return model::compare_numbers(a, b);
         default:
-            return compare_numbers(a, b);
+            return model::compare_numbers(a, b);
     }
 }
 

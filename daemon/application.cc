@@ -1,0 +1,807 @@
+#include "daemon/application.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <random>
+
+#include "config/secret.h"
+#include "daemon/control.h"
+#include "daemon/exit_code.h"
+#include "daemon/logging.h"
+#include "sinks/socket_transport.h"
+#include "state/io/rocks_env.h"
+#include "state/model/mutant.h"
+#include "state/model/number.h"
+
+namespace sluice::daemon {
+
+namespace {
+
+constexpr std::int64_t kRefreshMs = 200;
+constexpr std::int64_t kNotReadyAfterMs = 5000;
+constexpr std::int64_t kGateMsUntilEnd = 60'000;
+constexpr std::int64_t kLookForPartitionsMs = 30'000;
+constexpr std::int64_t kExtendMs = 30'000;
+
+std::string boot_id() {
+    std::random_device random;
+    static constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    std::string id;
+    for (int i = 0; i < 10; ++i) {
+        id += kDigits[random() % 36];
+    }
+    return id;
+}
+
+state::Lineage new_lineage() {
+    std::random_device random;
+    state::Lineage lineage;
+    for (std::uint8_t& byte : lineage) {
+        byte = static_cast<std::uint8_t>(random());
+    }
+    return lineage;
+}
+
+void name_thread(const std::string& name) {
+    pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
+
+int exit_code_for_state(const model::Error& error) {
+    return error.kind == model::ErrorKind::corrupt ? kExitDamaged : kExitStateBroken;
+}
+
+}  // namespace
+
+void Bell::ring() {
+    {
+        std::lock_guard lock(mutex_);
+        pending_ = true;
+    }
+    rung_.notify_one();
+}
+
+void Bell::wait(std::int64_t timeout_ms) {
+    std::unique_lock lock(mutex_);
+    rung_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [&] { return pending_; });
+    pending_ = false;
+}
+
+Application::Application(const config::Pipeline& pipeline, const RunOptions& options)
+    : pipeline_(pipeline), options_(options) {
+    for (const char* name : {"restore", "tables", "kafka", "sink", "disk", "state", "paused"}) {
+        conditions_.push_back({name, false, clock_.wall_ms(), "starting"});
+    }
+    set_condition("tables", true, "");
+    set_condition("paused", true, "");
+    status_.name = pipeline_.name;
+    status_.started = status_.since = clock_.wall_ms();
+    status_.pid = getpid();
+    status_.config_hash = pipeline_.config_hash;
+}
+
+Application::~Application() { stop_threads(); }
+
+void Application::request_stop(const std::string& why) {
+    if (!stop_requested_.exchange(true)) {
+        log_info("stopping", {{"cause", why}});
+    }
+    main_bell_.ring();
+}
+
+int Application::leave(int exit_code, const std::string& text) {
+    if (exit_code == kExitOk) {
+        log_info(text);
+    } else {
+        log_error(text, {{"exit_code", exit_code}});
+        notify_.failed(text, exit_code);
+    }
+    return exit_code;
+}
+
+void Application::note_failure(int exit_code, std::string text) {
+    {
+        std::lock_guard lock(failure_mutex_);
+        if (!failure_) {
+            failure_ = Engine::Failure{exit_code, std::move(text)};
+        }
+    }
+    main_bell_.ring();
+}
+
+int Application::run() {
+    auto signals = Signals::open([this](const std::string& signal) { request_stop(signal); });
+    if (!signals) {
+        return leave(kExitInvariant, signals.error().text);
+    }
+    signals_ = std::move(*signals);
+    if (open() && start()) {
+        begin_threads();
+        supervise();
+    }
+    const bool was_running = running_;
+    if (running_) {
+        stop_threads();
+    }
+    settle_checkpoint_requests(true);
+    std::optional<Engine::Failure> failure;
+    {
+        std::lock_guard lock(failure_mutex_);
+        failure = failure_;
+    }
+    if (failure) {
+        return leave(failure->exit_code, failure->text);
+    }
+    if (was_running && !engine_->coordinator().last_checkpoint_ok()) {
+        return leave(kExitNoSnapshot, "stopped without a last checkpoint: " +
+                                          engine_->coordinator().report().checkpoint_problem);
+    }
+    if (was_running) {
+        log_->publish(engine_->coordinator().report().committed_offsets);
+    }
+    return leave(kExitOk, "stopped");
+}
+
+// ---- start
+// ----------------------------------------------------------------------------------------------------
+
+bool Application::open() {
+    const std::string& directory = pipeline_.state.directory;
+    std::error_code unmade;
+    std::filesystem::create_directories(directory, unmade);
+    if (unmade) {
+        note_failure(kExitLocked, directory + ": " + unmade.message());
+        return false;
+    }
+    auto patience = state::StateLock::sleeping_patience();
+    patience.wait = [this, sleep = patience.wait](model::DurationMs ms) {
+        return !stop_requested_ && sleep(ms);
+    };
+    auto lock = state::StateLock::take(directory, patience);
+    if (!lock) {
+        note_failure(kExitLocked, lock.error().text);
+        return false;
+    }
+    lock_ = std::move(*lock);
+
+    HttpSettings http;
+    http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
+    std::filesystem::create_directories(std::filesystem::path(http.socket_path).parent_path(), unmade);
+    http.host = pipeline_.http.host;
+    http.port = pipeline_.http.port;
+    HttpCallbacks callbacks;
+    callbacks.status = [this] {
+        std::lock_guard guard(status_mutex_);
+        return status_;
+    };
+    callbacks.stop = [this] { request_stop("stop command"); };
+    callbacks.checkpoint = [this](Done done) { request_checkpoint(std::move(done)); };
+    auto server = HttpServer::open(http, std::move(callbacks), clock_);
+    if (!server) {
+        note_failure(kExitUnreachable, server.error().text);
+        return false;
+    }
+    http_ = std::move(*server);
+
+    state::DiskOptions disk;
+    disk.backend = pipeline_.state.io;
+    disk.lock_descriptor = lock_->descriptor();
+    auto opened = state::open_disk(disk);
+    if (!opened) {
+        note_failure(kExitStateBroken, opened.error().text);
+        return false;
+    }
+    disk_ = std::move(opened->disk);
+    io_description_ = opened->description;
+    log_info(io_description_);
+    rocks_env_ = state::make_rocks_env(*disk_);
+
+    ingest::DeadLetterFileSettings letters;
+    letters.path = pipeline_.dead_letter.file.starts_with('/')
+                       ? pipeline_.dead_letter.file
+                       : directory + "/" + pipeline_.dead_letter.file;
+    letters.max_bytes = pipeline_.dead_letter.max_bytes;
+    letters.drop_when_full = pipeline_.dead_letter.drop_when_full;
+    auto dead_letters = ingest::DeadLetterFile::open(std::move(letters));
+    if (!dead_letters) {
+        note_failure(kExitLocked, dead_letters.error().text);
+        return false;
+    }
+    dead_letters_ = std::move(*dead_letters);
+
+    ingest::KafkaLogSettings kafka;
+    kafka.brokers = pipeline_.source.brokers;
+    kafka.topics = pipeline_.source.topics;
+    kafka.group_id = "sluice-" + pipeline_.name;
+    kafka.username = pipeline_.source.username;
+    if (pipeline_.source.password.kind != config::Secret::Kind::none) {
+        auto password = config::resolve(pipeline_.source.password, environment_);
+        if (!password) {
+            note_failure(kExitPermission, password.error().text);
+            return false;
+        }
+        kafka.password = std::move(*password);
+    }
+    kafka.max_bytes = pipeline_.source.max_bytes;
+    kafka.queue_bytes =
+        std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 16, 8u << 20, 64u << 20);
+    kafka.properties = pipeline_.source.rdkafka;
+    auto kafka_log = ingest::KafkaLog::open(std::move(kafka));
+    if (!kafka_log) {
+        note_failure(kExitConfiguration, kafka_log.error().text);
+        return false;
+    }
+    log_ = std::move(*kafka_log);
+
+    Engine::Seams seams{
+        .log = *log_,
+        .disk = *disk_,
+        .rocks_env = *rocks_env_,
+        .redis = sinks::socket_transports(
+            {pipeline_.sink.host, pipeline_.sink.port, pipeline_.sink.unix_path}),
+        .clock = clock_,
+        .dead_letters = *dead_letters_,
+    };
+    Engine::Options options;
+    options.fresh = options_.fresh;
+    options.until_end = options_.until_end;
+    options.keep_open = options_.keep_open;
+    const std::string boot = boot_id();
+    options.boot = boot;
+    options.lineage = new_lineage();
+    options.owner = pipeline_.name + "-" + std::to_string(getpid()) + "-" + boot;
+    options.seed = std::random_device{}();
+    options.workers = pipeline_.workers > 0 ? pipeline_.workers
+                                            : static_cast<int>(std::thread::hardware_concurrency());
+    if (pipeline_.sink.password.kind != config::Secret::Kind::none) {
+        options.redis_password = [this] {
+            return config::resolve(pipeline_.sink.password, environment_);
+        };
+    }
+    options.wake_coordinator = [this] { coordinator_bell_.ring(); };
+    options.say = [](const std::string& line) { log_info(line); };
+    engine_ = std::make_unique<Engine>(pipeline_, std::move(seams), std::move(options));
+    return true;
+}
+
+bool Application::start() {
+    const std::int64_t begun = clock_.steady_ms();
+    if (SLUICE_MUTANT(READY_BEFORE_RESTORE)) {
+        notify_.ready();
+    }
+    std::string said;
+    while (engine_->stage() != Engine::Stage::open) {
+        if (stop_requested_) {
+            return false;  // nothing was taken: the last checkpoint says it all
+        }
+        const bool moved = engine_->start_step();
+        if (engine_->stage() == Engine::Stage::failed) {
+            note_failure(engine_->failure().exit_code, engine_->failure().text);
+            return false;
+        }
+        const std::string& waiting = engine_->waiting_for();
+        if (!waiting.empty() && waiting != said) {
+            log_warning("waiting", {{"for", waiting}});
+        }
+        said = waiting;
+        const auto colon = waiting.find(": ");
+        for (const char* name : {"kafka", "sink", "disk"}) {
+            const bool this_one = waiting.substr(0, colon) == name;
+            set_condition(name, !this_one, this_one ? waiting.substr(colon + 2) : "");
+        }
+        const bool restored = engine_->stage() >= Engine::Stage::first;
+        set_condition("restore", restored, restored ? "" : "restoring");
+        refresh_status();
+        if (moved) {
+            notify_.extend_timeout(kExtendMs);
+            continue;
+        }
+        notify_.status("Waiting for " + waiting);
+        if (options_.until_end && clock_.steady_ms() - begun > kGateMsUntilEnd) {
+            note_failure(kExitUnreachable, "the gate could not open within 60 s: " + waiting);
+            return false;
+        }
+        if (engine_->stage() == Engine::Stage::sink) {
+            engine_->sink().wait(100);
+        } else {
+            main_bell_.wait(500);
+        }
+    }
+    return true;
+}
+
+void Application::drive(const std::string& name, std::function<bool()> step,
+                        std::function<void()> wait) {
+    threads_.emplace_back([this, name, step = std::move(step), wait = std::move(wait)] {
+        name_thread(name);
+        while (!threads_stop_.load(std::memory_order_acquire)) {
+            if (!step()) {
+                wait();
+            }
+        }
+    });
+}
+
+void Application::begin_threads() {
+    for (std::size_t number = 0; number < engine_->worker_count(); ++number) {
+        threads_.emplace_back([this, number] {
+            name_thread("worker-" + std::to_string(number));
+            if (engine_->worker_count() <= std::thread::hardware_concurrency()) {
+                static_cast<void>(ingest::pin_this_thread(static_cast<int>(number)));
+            }
+            if (auto opened = engine_->open_worker(number); !opened) {
+                note_failure(kExitUnreachable, opened.error().text);
+            }
+            workers_open_.fetch_add(1);
+            main_bell_.ring();
+            while (!threads_stop_.load(std::memory_order_acquire)) {
+                if (running_flag_.load(std::memory_order_acquire)) {
+                    Worker& worker = engine_->worker(number);
+                    if (!worker.step()) {
+                        worker.wait(100);
+                    }
+                } else {
+                    begin_.wait(false);
+                }
+            }
+        });
+    }
+    while (workers_open_.load() < engine_->worker_count()) {
+        main_bell_.wait(100);
+    }
+    running_ = true;
+    {
+        std::lock_guard lock(failure_mutex_);
+        if (failure_) {
+            release_workers();
+            running_ = false;
+            stop_threads();
+            return;
+        }
+    }
+    engine_->run();
+    release_workers();
+    drive(
+        "coordinator",
+        [this] {
+            const bool busy = engine_->coordinator().step();
+            if (busy) {
+                fire_bell_.ring();
+                snapshot_bell_.ring();
+            }
+            if (engine_->coordinator().outcome() != Coordinator::Outcome::running) {
+                main_bell_.ring();
+            }
+            return busy;
+        },
+        [this] { coordinator_bell_.wait(5); });
+    drive(
+        "fire",
+        [this] {
+            auto busy = engine_->emitter().step();
+            if (!busy) {
+                note_failure(exit_code_for_state(busy.error()), busy.error().text);
+                fire_bell_.wait(1000);
+                return false;
+            }
+            if (*busy) {
+                engine_->sink().wake();
+            }
+            return *busy;
+        },
+        [this] { fire_bell_.wait(engine_->emitter().blocked() ? 2 : 50); });
+    drive(
+        "snapshot",
+        [this] {
+            const bool busy = engine_->snapshotter().step();
+            if (!busy) {
+                coordinator_bell_.ring();
+            }
+            return busy;
+        },
+        [this] { snapshot_bell_.wait(100); });
+    drive("sink", [this] { return engine_->sink().step(); }, [this] { engine_->sink().wait(50); });
+    drive(
+        "watch",
+        [this] {
+            watch();
+            return false;
+        },
+        [this] { watch_bell_.wait(2000); });
+}
+
+void Application::release_workers() {
+    running_flag_.store(true, std::memory_order_release);
+    begin_.store(true);
+    begin_.notify_all();
+}
+
+void Application::stop_threads() {
+    threads_stop_.store(true, std::memory_order_release);
+    release_workers();
+    for (Bell* bell : {&coordinator_bell_, &fire_bell_, &snapshot_bell_, &watch_bell_}) {
+        bell->ring();
+    }
+    if (engine_ != nullptr && engine_->stage() == Engine::Stage::running) {
+        engine_->sink().wake();
+        for (std::size_t i = 0; i < engine_->worker_count(); ++i) {
+            engine_->worker(i).wake();
+        }
+    }
+    for (std::thread& thread : threads_) {
+        thread.join();
+    }
+    threads_.clear();
+}
+
+// ---- while it runs
+// --------------------------------------------------------------------------------------------
+
+void Application::watch() {
+    const auto& partitions = engine_->partitions();
+    const std::vector<model::Partition> asked(partitions.begin(), partitions.end());
+    const auto ranges = log_->ranges(asked, 5000);
+    const auto space = disk_->space(pipeline_.state.directory);
+    std::string disk_problem;
+    if (!space) {
+        disk_problem = space.error().text;
+    } else if (space->free_bytes < pipeline_.state.reserve_bytes) {
+        disk_problem = std::to_string(space->free_bytes >> 20) + " MiB are free, the reserve is " +
+                       std::to_string(pipeline_.state.reserve_bytes >> 20) + " MiB";
+    }
+    engine_->coordinator().set_hold(disk_problem.empty() ? "" : "disk: " + disk_problem);
+    dead_letters_->flush();
+    if (ranges && clock_.steady_ms() - looked_for_partitions_ms_ >= kLookForPartitionsMs &&
+        !options_.until_end) {
+        looked_for_partitions_ms_ = clock_.steady_ms();
+        if (auto looked = engine_->look_for_partitions(5000); !looked) {
+            log_warning("cannot look for new partitions", {{"reason", looked.error().text}});
+        }
+    }
+    std::lock_guard lock(seen_mutex_);
+    seen_.kafka_problem = ranges ? "" : ranges.error().text;
+    seen_.disk_problem = std::move(disk_problem);
+    seen_.disk_free = space ? space->free_bytes : 0;
+    if (ranges) {
+        seen_.ends.resize(asked.size());
+        for (std::size_t i = 0; i < asked.size(); ++i) {
+            seen_.ends[i] = (*ranges)[i].end;
+        }
+    }
+}
+
+void Application::supervise() {
+    std::int64_t watchdog_ms = 0;
+    bool stop_passed_on = false;
+    while (true) {
+        {
+            std::lock_guard lock(failure_mutex_);
+            if (failure_) {
+                return;
+            }
+        }
+        Coordinator& coordinator = engine_->coordinator();
+        if (coordinator.outcome() == Coordinator::Outcome::failed) {
+            note_failure(exit_code_for_state(coordinator.failure()), coordinator.failure().text);
+            return;
+        }
+        if (engine_->sink().phase() == sinks::SinkPhase::fenced) {
+            note_failure(kExitFenced, engine_->sink().statistics().reason);
+            return;
+        }
+        if (coordinator.outcome() == Coordinator::Outcome::finished) {
+            return;
+        }
+        if (stop_requested_ && !stop_passed_on) {
+            stop_passed_on = true;
+            notify_.stopping();
+            coordinator.request_stop();
+            coordinator_bell_.ring();
+        }
+        if (stop_passed_on) {
+            notify_.extend_timeout(kExtendMs);
+        }
+        refresh_status();
+        settle_checkpoint_requests(false);
+        const std::int64_t now = clock_.steady_ms();
+        if (notify_.watchdog_interval_ms() > 0 &&
+            now - watchdog_ms >= notify_.watchdog_interval_ms()) {
+            watchdog_ms = now;
+            notify_.watchdog();
+        }
+        main_bell_.wait(100);
+    }
+}
+
+void Application::request_checkpoint(Done done) {
+    if (!running_flag_.load(std::memory_order_acquire) || stop_requested_) {
+        done(model::unavailable("no checkpoint can be taken now"));
+        return;
+    }
+    std::lock_guard lock(requests_mutex_);
+    checkpoint_requests_.emplace_back(engine_->coordinator().request_checkpoint(), std::move(done));
+    coordinator_bell_.ring();
+}
+
+void Application::settle_checkpoint_requests(bool stopping) {
+    std::lock_guard lock(requests_mutex_);
+    std::erase_if(checkpoint_requests_, [&](auto& request) {
+        if (engine_->coordinator().checkpoint_done(request.first)) {
+            const auto report = engine_->coordinator().report();
+            request.second("{\"id\":" + std::to_string(report.last_checkpoint->info.id) +
+                           ",\"path\":\"" + report.last_checkpoint->info.path + "\"}");
+            return true;
+        }
+        if (stopping) {
+            request.second(model::cancelled("the daemon stops"));
+        }
+        return stopping;
+    });
+}
+
+// ---- status
+// ---------------------------------------------------------------------------------------------------
+
+void Application::set_condition(const std::string& name, bool ok, std::string reason) {
+    for (Condition& condition : conditions_) {
+        if (condition.name == name) {
+            if (condition.ok != ok) {
+                condition.since = clock_.wall_ms();
+                condition.ok = ok;
+            }
+            condition.reason = ok ? "" : std::move(reason);
+        }
+    }
+}
+
+void Application::refresh_status(bool at_once) {
+    const std::int64_t now = clock_.steady_ms();
+    if (!at_once && refreshed_ms_ != 0 && now - refreshed_ms_ < kRefreshMs) {
+        return;
+    }
+    Status status = make_status();
+    refreshed_ms_ = now;
+    if (status.ready && !ready_sent_) {
+        ready_sent_ = true;
+        notify_.ready();
+        log_info("ready", {{"restored_from",
+                            status.restore.from.empty() ? "nothing" : status.restore.from}});
+    }
+    std::lock_guard lock(status_mutex_);
+    status_ = std::move(status);
+}
+
+Status Application::make_status() {
+    Status status;
+    {
+        std::lock_guard lock(status_mutex_);
+        status = status_;
+    }
+    const model::EventTime now = clock_.wall_ms();
+    status.config_stale = config::file_hash(pipeline_.path) != pipeline_.config_hash;
+    status.warnings.clear();
+    RunState state = RunState::starting;
+    if (const state::Restore* restore = engine_ ? engine_->restore() : nullptr) {
+        state = RunState::restoring;
+        status.restore.from = restore->from();
+        status.restore.bytes = restore->bytes();
+        status.restore.total_bytes = restore->total_bytes();
+        status.restore.rejected.clear();
+        for (const state::Rejection& rejection : restore->rejected()) {
+            status.restore.rejected.push_back({rejection.path, rejection.reason});
+        }
+        if (!running_) {
+            status.restore.duration_ms = static_cast<std::uint64_t>(now - status.started);
+            for (std::size_t i = 0; i < engine_->restored().partitions.size() &&
+                                    engine_->stage() > Engine::Stage::restore;
+                 ++i) {
+                const state::PartitionMeta& meta = engine_->restored().partitions[i];
+                status.partitions.resize(std::max(status.partitions.size(), i + 1));
+                PartitionStatus& partition = status.partitions[i];
+                partition.topic = meta.partition.topic;
+                partition.partition = meta.partition.id;
+                partition.next_offset = partition.checkpointed_offset = meta.next_offset;
+                partition.ledger = meta.ledger;
+            }
+        }
+    }
+    if (running_) {
+        state = fill_running(status);
+    }
+    if (stop_requested_) {
+        state = RunState::stopping;
+    }
+    status.ready = running_;
+    for (const Condition& condition : conditions_) {
+        // A short trouble does not flip readiness; before the first time there is nothing to be
+        // ready with.
+        if (!condition.ok && (!ready_sent_ || now - condition.since >= kNotReadyAfterMs)) {
+            status.ready = false;
+        }
+        if (!condition.ok && running_ && condition.name != "paused" && state == RunState::running) {
+            state = RunState::degraded;
+        }
+    }
+    status.conditions = conditions_;
+    if (status.state != state) {
+        status.state = state;
+        status.since = now;
+    }
+    return status;
+}
+
+RunState Application::fill_running(Status& status) {
+    const Coordinator::Report report = engine_->coordinator().report();
+    const sinks::SinkStatistics sink = engine_->sink().statistics();
+    Seen seen;
+    {
+        std::lock_guard lock(seen_mutex_);
+        seen = seen_;
+    }
+    const std::size_t reductions = pipeline_.reductions.size();
+    status.epoch = sink.epoch;
+    status.barrier = report.number;
+    status.watermark = report.watermark == kNoTime ? std::nullopt : std::optional(report.watermark);
+    status.ledger = {};
+    status.reductions.assign(reductions, {});
+    status.steps.clear();
+    status.workers.clear();
+    std::string trouble, stopped, gone;
+    std::uint64_t table_bytes = engine_->store().table_bytes();
+    std::uint64_t records = 0;
+    for (std::size_t r = 0; r < reductions; ++r) {
+        ReductionStatus& reduction = status.reductions[r];
+        reduction.id = pipeline_.reductions[r].id;
+        reduction.open_windows = report.open_windows[r];
+        const Emitter::FiredCounts fired = engine_->emitter().counts(r);
+        reduction.fired = fired.results;
+        reduction.errors = fired.errors;
+        if (report.acknowledged[r] != kNoTime) {
+            reduction.frontier = report.acknowledged[r];
+        }
+    }
+    for (const config::Step& step : pipeline_.steps) {
+        status.steps.push_back({step.text, {}});
+    }
+    status.restore.replayed_records = 0;
+    for (std::size_t w = 0; w < engine_->worker_count(); ++w) {
+        const WorkerProgress progress = engine_->worker(w).progress();
+        table_bytes += progress.table_bytes;
+        records += progress.records;
+        status.restore.replayed_records += progress.replayed_records;
+        status.workers.push_back({static_cast<std::uint64_t>(progress.busy_ns), 0});
+        if (!progress.stopped.empty()) {
+            stopped = progress.stopped;
+        }
+        if (!progress.trouble.empty()) {
+            trouble = progress.trouble;
+        }
+        for (std::size_t s = 0; s < status.steps.size(); ++s) {
+            status.steps[s].errors += progress.step_errors[s];
+        }
+        for (std::size_t r = 0; r < reductions; ++r) {
+            status.reductions[r].ledger += progress.reductions[r];
+            status.reductions[r].keys += progress.keys[r];
+            status.reductions[r].errors += progress.reduction_errors[r];
+        }
+        for (const PartitionProgress& one : progress.partitions) {
+            status.partitions.resize(
+                std::max<std::size_t>(status.partitions.size(), one.partition + 1));
+            PartitionStatus& partition = status.partitions[one.partition];
+            partition.topic = engine_->partitions()[one.partition].topic;
+            partition.partition = engine_->partitions()[one.partition].id;
+            partition.next_offset = one.next_offset;
+            partition.idle = one.idle;
+            partition.watermark =
+                one.watermark == kNoTime ? std::nullopt : std::optional(one.watermark);
+            partition.ledger = one.ledger;
+            if (one.partition < seen.ends.size() && seen.ends[one.partition]) {
+                partition.end_offset = std::max(*seen.ends[one.partition], one.next_offset);
+            }
+            if (const auto found =
+                    report.committed_offsets.find(engine_->partitions()[one.partition]);
+                found != report.committed_offsets.end()) {
+                partition.checkpointed_offset = found->second;
+            }
+            status.ledger += one.ledger;
+            if (!one.gone.empty()) {
+                gone += (gone.empty() ? "" : "; ") + one.gone;
+            }
+        }
+    }
+    fill_checkpoints(status, report);
+
+    status.sink.results = sink.results;
+    status.sink.commands = sink.commands;
+    status.sink.pending = sink.pending;
+    status.sink.retries = sink.retries;
+    status.sink.reconnects = sink.reconnects;
+    status.sink.refused = sink.refused;
+    status.sink.last_error = sink.last_error;
+    status.dead_letters.written = dead_letters_->written();
+    status.dead_letters.dropped = dead_letters_->dropped();
+    const state::DiskStatistics io = disk_->statistics();
+    status.io = {std::string(disk_->name()), io.submitted,  io.completed, io.errors, io.in_flight,
+                 io.written_bytes,           io.read_bytes, io.syncs};
+    status.room.memory_bytes = table_bytes + engine_->store().memory_bytes();
+    status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
+    status.room.disk_free_bytes = seen.disk_free;
+    status.room.disk_reserve_bytes = pipeline_.state.reserve_bytes;
+
+    const std::int64_t passed = clock_.steady_ms() - refreshed_ms_;
+    if (passed > 0) {
+        const auto rate = [&](std::uint64_t now, std::uint64_t before, double old) {
+            const double current = static_cast<double>(now - std::min(now, before)) * 1000.0 /
+                                   static_cast<double>(passed);
+            return 0.8 * old + 0.2 * current;
+        };
+        status.rates.records_per_second =
+            rate(records, last_records_, status.rates.records_per_second);
+        status.rates.results_per_second =
+            rate(sink.results, last_results_, status.rates.results_per_second);
+        last_records_ = records;
+        last_results_ = sink.results;
+    }
+
+    set_condition("restore", true, "");
+    std::string kafka = !gone.empty()                 ? gone
+                        : !seen.kafka_problem.empty() ? seen.kafka_problem
+                                                      : "";
+    if (!kafka.empty() && gone.empty() && !trouble.empty()) {
+        kafka += " (" + trouble + ")";
+    }
+    set_condition("kafka", kafka.empty(), kafka);
+    set_condition("sink", sink.connected, sink.reason);
+    set_condition("disk", seen.disk_problem.empty(), seen.disk_problem);
+    set_condition("state", report.checkpoint_problem.empty(), report.checkpoint_problem);
+    set_condition("paused", stopped.empty(), stopped);
+    if (report.input_paused_reason != logged_paused_ && !stop_requested_) {
+        if (report.input_paused_reason.empty()) {
+            log_info("input flows again");
+        } else {
+            log_warning("input waits", {{"reason", report.input_paused_reason}});
+        }
+        logged_paused_ = report.input_paused_reason;
+    }
+    return stopped.empty() ? RunState::running : RunState::paused;
+}
+
+void Application::fill_checkpoints(Status& status, const Coordinator::Report& report) {
+    status.checkpoints_completed = report.checkpoints_completed;
+    status.checkpoints_failed = report.checkpoints_failed;
+    status.checkpoint_interval_ms = pipeline_.state.checkpoint_every_ms;
+    if (report.checkpoint_problem != logged_checkpoint_problem_) {
+        if (!report.checkpoint_problem.empty()) {
+            log_warning("a checkpoint was skipped", {{"reason", report.checkpoint_problem}});
+        }
+        logged_checkpoint_problem_ = report.checkpoint_problem;
+    }
+    if (!report.last_checkpoint || report.checkpoints_completed == logged_checkpoints_) {
+        return;
+    }
+    logged_checkpoints_ = report.checkpoints_completed;
+    const state::CheckpointInfo& info = report.last_checkpoint->info;
+    CheckpointStatus one;
+    one.id = info.id;
+    one.taken = model::parse_rfc3339(info.taken).value_or(0);
+    one.bytes = info.bytes;
+    one.new_bytes = info.new_bytes;
+    one.pause_us = static_cast<std::uint64_t>(report.last_checkpoint->pause_us);
+    one.duration_ms = info.duration_ms;
+    one.path = info.path;
+    log_info("checkpoint", {{"id", one.id},
+                            {"bytes", one.bytes},
+                            {"new_bytes", one.new_bytes},
+                            {"duration_ms", one.duration_ms},
+                            {"pause_us", one.pause_us}});
+    status.checkpoints.insert(status.checkpoints.begin(), std::move(one));
+    if (status.checkpoints.size() > static_cast<std::size_t>(pipeline_.state.checkpoint_keep)) {
+        status.checkpoints.resize(static_cast<std::size_t>(pipeline_.state.checkpoint_keep));
+    }
+    log_->publish(report.committed_offsets);
+}
+
+}  // namespace sluice::daemon

@@ -1,0 +1,133 @@
+// The daemon process around one engine: threads, start and stop, health, status.
+//
+// Threads: main drives the start and then supervises; `worker-N`, `coordinator`, `fire`,
+// `snapshot`, `sink` each drive one object of the engine; `watch` asks Kafka and the disk how they
+// are; `admin` serves HTTP, `signals` takes signals. Trouble outside is a condition with a reason:
+// input waits, readiness says why, work resumes by itself.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "config/environment.h"
+#include "config/load.h"
+#include "daemon/cli.h"
+#include "daemon/engine.h"
+#include "daemon/http_server.h"
+#include "daemon/notify.h"
+#include "daemon/signals.h"
+#include "daemon/status.h"
+#include "ingest/kafka_log.h"
+#include "state/io/io_engine.h"
+#include "state/io/lock.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace sluice::daemon {
+
+// Wakes one sleeping thread. A ring before the wait is not lost. Thread: any.
+class Bell {
+ public:
+    void ring();
+    void wait(std::int64_t timeout_ms);
+
+ private:
+    std::mutex mutex_;
+    std::condition_variable rung_;
+    bool pending_ = false;
+};
+
+class Application {
+ public:
+    // `pipeline` must outlive it.
+    Application(const config::Pipeline& pipeline, const RunOptions& options);
+    ~Application();
+
+    // Blocks until the daemon has stopped; returns the exit code.
+    int run();
+
+    void request_stop(const std::string& why);  // Thread: any.
+
+ private:
+    bool open();   // lock, disk, log, HTTP
+    bool start();  // until the gate is open
+    void begin_threads();
+    void supervise();
+    void stop_threads();
+    int leave(int exit_code, const std::string& text);
+
+    void watch();  // the thread `watch`
+    void drive(const std::string& name, std::function<bool()> step, std::function<void()> wait);
+
+    Status make_status();
+    RunState fill_running(Status& status);
+    void fill_checkpoints(Status& status, const Coordinator::Report& report);
+    void release_workers();
+    void refresh_status(bool now = false);
+    void set_condition(const std::string& name, bool ok, std::string reason);
+    void request_checkpoint(Done done);
+    void settle_checkpoint_requests(bool stopping);
+    void note_failure(int exit_code, std::string text);
+
+    const config::Pipeline& pipeline_;
+    const RunOptions options_;
+    const config::Environment environment_ = config::process_environment();
+    model::SystemClock clock_;
+    Notify notify_;
+
+    std::optional<state::StateLock> lock_;
+    std::unique_ptr<state::Disk> disk_;
+    std::string io_description_;
+    std::unique_ptr<rocksdb::Env> rocks_env_;
+    std::unique_ptr<ingest::DeadLetterFile> dead_letters_;
+    std::unique_ptr<ingest::KafkaLog> log_;
+    std::unique_ptr<Engine> engine_;
+    std::unique_ptr<HttpServer> http_;
+    std::unique_ptr<Signals> signals_;
+
+    Bell coordinator_bell_, fire_bell_, snapshot_bell_, watch_bell_, main_bell_;
+    std::atomic<bool> stop_requested_ = false;
+    std::atomic<bool> threads_stop_ = false;
+    std::atomic<std::size_t> workers_open_ = 0;
+    std::atomic<bool> running_flag_ = false;  // the engine runs: workers may step
+    std::atomic<bool> begin_ = false;
+    std::int64_t looked_for_partitions_ms_ = 0;  // thread `watch`
+    bool running_ = false;                       // behind the gate
+    bool ready_sent_ = false;
+
+    std::mutex failure_mutex_;
+    std::optional<Engine::Failure> failure_;  // guarded by failure_mutex_; the first one counts
+
+    struct Seen {                                       // by the thread `watch`
+        std::vector<std::optional<std::int64_t>> ends;  // by partition
+        std::string kafka_problem;
+        std::string disk_problem;
+        std::uint64_t disk_free = 0;
+    };
+    std::mutex seen_mutex_;
+    Seen seen_;  // guarded by seen_mutex_
+
+    std::mutex status_mutex_;
+    Status status_;                      // guarded by status_mutex_
+    std::vector<Condition> conditions_;  // main thread
+    std::int64_t refreshed_ms_ = 0;
+    std::uint64_t last_records_ = 0, last_results_ = 0;
+    std::string logged_checkpoint_problem_, logged_paused_;
+    std::uint64_t logged_checkpoints_ = 0;
+
+    std::mutex requests_mutex_;
+    std::vector<std::pair<std::uint64_t, Done>> checkpoint_requests_;  // guarded by requests_mutex_
+
+    std::vector<std::thread> threads_;
+};
+
+}  // namespace sluice::daemon

@@ -1,0 +1,40 @@
+// The executable: a command line in, an exit code out.
+#include <cstdio>
+#include <exception>
+
+#include "daemon/cli.h"
+#include "daemon/commands.h"
+#include "daemon/exit_code.h"
+
+namespace {
+
+using namespace sluice::daemon;
+
+struct Dispatch {
+    int operator()(const RunOptions& options) const { return command_run(options); }
+    int operator()(const CheckOptions& options) const { return command_check(options); }
+    int operator()(const StatusOptions& options) const { return command_status(options); }
+    int operator()(const StopOptions& options) const { return command_stop(options); }
+    int operator()(const CheckpointOptions& options) const { return command_checkpoint(options); }
+    int operator()(const InitOptions& options) const { return command_init(options); }
+    int operator()(const VersionOptions& options) const { return command_version(options); }
+    int operator()(const DemoOptions& options) const { return command_demo(options); }
+};
+
+int leave(const Leave& leave) {
+    std::fputs(leave.out.c_str(), stdout);
+    std::fputs(leave.err.c_str(), stderr);
+    return leave.exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        const auto command = parse_command_line(argc, argv);
+        return command ? std::visit(Dispatch{}, *command) : leave(command.error());
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "sluice: unexpected: %s\n", error.what());
+        return kExitInvariant;
+    }
+}

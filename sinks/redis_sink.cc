@@ -1,0 +1,1685 @@
+#include "sinks/redis_sink.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <limits>
+#include <mutex>
+#include <utility>
+
+#include "sinks/backoff.h"
+#include "sinks/control.h"
+#include "sinks/outgoing.h"
+#include "sinks/refusal.h"
+#include "sinks/resp.h"
+#include "state/model/fail_point.h"
+#include "state/model/invariant.h"
+#include "state/model/mutant.h"
+
+namespace sluice::sinks {
+namespace {
+
+constexpr std::size_t kReceiveBytes = 64 << 10;
+constexpr model::DurationMs kPermissionRetryMs = 10'000;
+
+// Results taken out of the lanes to be executed together.
+struct Transaction {
+    struct Source {  // of consecutive rows
+        QueuedBatch batch;
+        std::uint32_t reduction = 0;
+        int lane = 0;
+        std::uint64_t segment = 0;
+    };
+    struct Row {
+        std::size_t source = 0;
+        std::size_t row = 0;
+        std::size_t first_command = 0;
+        bool refused = false;
+    };
+    std::vector<Source> sources;
+    std::vector<Row> rows;
+    std::string bytes;         // the commands of all rows that are not refused
+    std::size_t commands = 0;  // how many
+    bool full = false;         // no further row fits
+    model::BarrierNumber barrier = 0;
+
+    // What goes with it into the control hash, set when it is sent.
+    struct Mark {
+        std::uint32_t reduction;
+        int lane;
+        LaneMark mark;
+    };
+    struct Frontier {
+        std::uint32_t reduction;
+        model::EventTime end;
+    };
+    std::vector<Mark> marks;
+    std::vector<Frontier> frontiers;
+    std::optional<model::BarrierNumber> barrier_field;
+    bool establishes = false;  // writes the lineage
+    bool replication = false;  // writes the replication id
+    bool resets = false;
+    bool marks_outside = false;    // of the transaction: broken on purpose
+    std::size_t own_commands = 0;  // DEL, HSET
+    std::int64_t new_fields = 0;   // that HSET must not exceed
+};
+
+enum class Stage : std::uint8_t {
+    closed,
+    connecting,
+    claiming,  // AUTH SELECT UNWATCH WATCH GET: whose is the fence?
+    taking,    // MULTI SET HGETALL EXEC WATCH GET INFO: it is ours, what has been written?
+    ready,     // the fence is watched and ours
+    busy,      // a transaction is on its way
+    checking,  // GET EXISTS: are fence and control hash still there?
+    refusing,  // dead letters wait to be taken
+    held,      // the server cannot now; open until `retry_at`
+};
+
+enum class HeldFor : std::uint8_t { claim, transaction };
+
+std::string_view trimmed(std::string_view text) {
+    return text.substr(0, text.find_first_of("\r\n"));
+}
+
+}  // namespace
+
+class RedisSink::Impl {
+ public:
+    Impl(SinkSettings settings, const TransportFactory& transports, const model::Clock& clock,
+         RefusedResult refused_result)
+        : settings_(std::move(settings)),
+          clock_(clock),
+          refused_result_(std::move(refused_result)),
+          control_key_(control_key(settings_.pipeline)),
+          fence_key_(fence_key(settings_.pipeline)),
+          event_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+        INVARIANT(settings_.connections >= 1, "a sink has a connection");
+        for (const auto& output : settings_.reductions) {
+            outgoing_.push_back(std::make_unique<Outgoing>(output, settings_.pipeline));
+        }
+        for (int i = 0; i < settings_.connections; ++i) {
+            connections_.push_back(std::make_unique<Connection>(
+                i, transports(i), settings_.seed * 31 + static_cast<std::uint64_t>(i)));
+        }
+        acknowledged_.resize(outgoing_.size(), model::kBeforeAll);
+        statistics_.since = clock_.wall_ms();
+        statistics_.reason = "connecting";
+    }
+    ~Impl() {
+        if (event_ >= 0) {
+            ::close(event_);
+        }
+    }
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
+
+    // ---- The thread `sink`.
+
+    bool step() {
+        if (over()) {
+            return false;
+        }
+        bool did = take_inbox();
+        for (auto& connection : connections_) {
+            did |= step(*connection);
+            if (over()) {
+                break;
+            }
+        }
+        publish();
+        return did;
+    }
+
+    void wait(model::DurationMs timeout_ms) {
+        std::vector<pollfd> polled;
+        polled.push_back({event_, POLLIN, 0});
+        const std::int64_t now = clock_.steady_ms();
+        std::int64_t until = now + timeout_ms;
+        for (const auto& c : connections_) {
+            if (const auto timer = next_timer(*c)) {
+                until = std::min(until, *timer);
+            }
+            const int descriptor = c->transport->descriptor();
+            if (descriptor < 0) {
+                continue;
+            }
+            const bool write = c->stage == Stage::connecting || c->sent < c->out.size();
+            polled.push_back(
+                {descriptor, static_cast<short>(write ? POLLIN | POLLOUT : POLLIN), 0});
+        }
+        const auto left = std::clamp<std::int64_t>(until - now, 0, 60'000);
+        ::poll(polled.data(), polled.size(), static_cast<int>(left));
+        std::uint64_t count = 0;
+        while (::read(event_, &count, sizeof count) > 0) {
+        }
+    }
+
+    // ---- Any thread.
+
+    void wake() {
+        const std::uint64_t one = 1;
+        // Full only when a wake-up is pending anyway.
+        [[maybe_unused]] const ssize_t written = ::write(event_, &one, sizeof one);
+    }
+
+    SinkPhase phase() const { return phase_.load(std::memory_order_acquire); }
+
+    ControlHash handshake() const {
+        const std::scoped_lock lock(mutex_);
+        return handshake_;
+    }
+
+    void begin(Begin begin) {
+        INVARIANT(phase() == SinkPhase::greeted, "begin() follows the handshake, once");
+        INVARIANT(begin.acknowledged.size() == outgoing_.size(), "one frontier per reduction");
+        {
+            const std::scoped_lock lock(mutex_);
+            acknowledged_ = begin.acknowledged;
+        }
+        begin_ = std::move(begin);
+        phase_.store(SinkPhase::beginning, std::memory_order_release);
+        wake();
+    }
+
+    bool push(std::unique_ptr<model::ResultBatch>&& batch, std::uint64_t generation) {
+        const SinkPhase now = phase();
+        if (now != SinkPhase::beginning && now != SinkPhase::running) {
+            return false;
+        }
+        std::unique_ptr<model::ResultBatch> forgotten;
+        {
+            const std::scoped_lock lock(mutex_);
+            if (generation < generation_) {
+                forgotten = std::move(batch);
+                return true;
+            }
+            if (pending_rows_ >= settings_.queue_rows || queued_bytes_ >= settings_.queue_bytes) {
+                return false;
+            }
+            INVARIANT(generation == generation_, "a generation comes from the sink");
+            INVARIANT(batch->reduction < outgoing_.size(), "a result belongs to a reduction");
+            pending_rows_ += batch->rows;
+            const std::size_t bytes = batch->arena.used_bytes() + batch->rows * kRowBytes;
+            queued_bytes_ += bytes;
+            inbox_.push_back({QueuedBatch(batch.release(),
+                                          [this, bytes](const model::ResultBatch* done) {
+                                              queued_bytes_ -= bytes;
+                                              delete done;
+                                          }),
+                              0, 0});
+        }
+        wake();
+        return true;
+    }
+
+    bool push_end(std::uint32_t reduction, model::EventTime end, std::uint64_t generation) {
+        const SinkPhase now = phase();
+        if (now != SinkPhase::beginning && now != SinkPhase::running) {
+            return false;
+        }
+        {
+            const std::scoped_lock lock(mutex_);
+            if (generation < generation_) {
+                return true;
+            }
+            inbox_.push_back({nullptr, reduction, end});
+        }
+        wake();
+        return true;
+    }
+
+    model::EventTime acknowledged(std::uint32_t reduction) const {
+        const std::scoped_lock lock(mutex_);
+        return acknowledged_.at(reduction);
+    }
+
+    std::optional<Rewind> take_rewind() {
+        const std::scoped_lock lock(mutex_);
+        return std::exchange(rewind_, std::nullopt);
+    }
+
+    std::uint64_t generation() const {
+        const std::scoped_lock lock(mutex_);
+        return generation_;
+    }
+
+    std::uint64_t epoch() const {
+        const std::scoped_lock lock(mutex_);
+        return statistics_.epoch;
+    }
+
+    std::size_t pending() const { return pending_rows_; }
+
+    bool settled() const {
+        const std::scoped_lock lock(mutex_);
+        return pending_rows_ == 0 && inbox_.empty() && !unwritten_ && !rewind_;
+    }
+
+    SinkStatistics statistics() const {
+        const std::scoped_lock lock(mutex_);
+        SinkStatistics s = statistics_;
+        s.pending = pending_rows_;
+        return s;
+    }
+
+ private:
+    static constexpr std::size_t kRowBytes = 64;  // of a row's columns, roughly
+
+    struct Incoming {
+        QueuedBatch batch;  // null: a window's end
+        std::uint32_t reduction;
+        model::EventTime end;
+    };
+
+    struct Connection {
+        Connection(int n, std::unique_ptr<Transport> t, std::uint64_t seed)
+            : number(n), transport(std::move(t)), backoff(seed) {}
+
+        const int number;
+        std::unique_ptr<Transport> transport;
+        Backoff backoff;
+        ReplyReader reader;
+        Stage stage = Stage::closed;
+        std::string out;  // the request on its way
+        std::size_t sent = 0;
+        std::string in;
+        std::size_t expected = 0;  // replies of it
+        std::size_t received = 0;
+        std::int64_t deadline = 0;   // for the next byte
+        std::int64_t retry_at = 0;   // when closed or held
+        std::int64_t last_used = 0;  // when the last exchange ended
+        HeldFor held_for = HeldFor::claim;
+        bool greeted = false;     // AUTH and SELECT are done
+        bool arrived = false;     // through the handshake of this connection
+        std::string trouble;      // why it cannot work; empty when it can
+        std::size_t clashes = 0;  // claims in a row that somebody disturbed
+
+        // Of the exchange that is running.
+        bool with_auth = false;
+        bool established_when_asked = false;
+        std::string error;  // the first of a handshake
+        bool auth_error = false;
+        Fence claim;
+        std::optional<std::string> fence;  // last GET
+        std::string info;
+        std::optional<Reply> executed;  // reply to EXEC of a handshake
+        bool executed_nil = false;
+        std::int64_t exists = 0;
+
+        // Of a transaction's exchange.
+        struct Failure {
+            std::size_t command;
+            std::string text;
+        };
+        std::vector<Failure> queue_failures;
+        std::vector<Failure> run_failures;
+        std::string exec_error;
+        std::int64_t added_fields = 0;
+
+        std::optional<Transaction> current;  // on its way or to be sent again
+        std::optional<Transaction> next;     // prepared meanwhile
+        std::size_t next_lane = 0;           // where the search for rows goes on
+
+        std::vector<std::string> dead_letters;  // to be taken, then `after`
+        bool execute_again = false;             // after them: send the rest, or be done
+    };
+
+    bool over() const {
+        const SinkPhase now = phase();
+        return now == SinkPhase::fenced || now == SinkPhase::refused;
+    }
+    void set_phase(SinkPhase phase) { phase_.store(phase, std::memory_order_release); }
+    bool running() const { return phase() == SinkPhase::running; }
+
+    bool owns(const Connection& c, std::size_t lane) const {
+        return lane % connections_.size() == static_cast<std::size_t>(c.number);
+    }
+
+    // ---- Input
+
+    bool take_inbox() {
+        if (!running()) {
+            return false;
+        }
+        std::vector<Incoming> taken;
+        {
+            const std::scoped_lock lock(mutex_);
+            taken.swap(inbox_);
+            unwritten_ = unwritten_ || !taken.empty();  // until publish() knows better
+        }
+        for (auto& item : taken) {
+            if (item.batch != nullptr) {
+                barrier_pushed_ = std::max(barrier_pushed_, item.batch->barrier);
+                auto& outgoing = *outgoing_[item.batch->reduction];
+                outgoing.add(std::move(item.batch));
+            } else {
+                outgoing_[item.reduction]->add_end(item.end);
+                move_frontier(item.reduction);
+            }
+        }
+        return !taken.empty();
+    }
+
+    // ---- One connection
+
+    bool step(Connection& c) {
+        const std::int64_t now = clock_.steady_ms();
+        switch (c.stage) {
+            case Stage::closed:
+                if (now < c.retry_at || (c.number > 0 && !running())) {
+                    return false;
+                }
+                c.transport->connect();
+                c.reader.reset();
+                c.out.clear();
+                c.sent = 0;
+                c.stage = Stage::connecting;
+                c.deadline = now + settings_.reply_timeout_ms;
+                return true;
+            case Stage::connecting:
+                switch (c.transport->state()) {
+                    case Transport::State::open:
+                        return start_claim(c);
+                    case Transport::State::closed:
+                        lose(c, c.transport->error());
+                        return true;
+                    case Transport::State::connecting:
+                        break;
+                }
+                return check_deadline(c, "connecting takes too long");
+            case Stage::refusing:
+                return hand_over_dead_letters(c);
+            case Stage::held:
+                if (!check_alive(c)) {
+                    return true;
+                }
+                if (now < c.retry_at) {
+                    return prepare(c);
+                }
+                if (c.held_for == HeldFor::claim) {
+                    return start_claim(c);
+                }
+                count_retry();
+                send(c);
+                return true;
+            case Stage::ready:
+                if (!check_alive(c)) {
+                    return true;
+                }
+                return use(c);
+            case Stage::claiming:
+            case Stage::taking:
+            case Stage::busy:
+            case Stage::checking:
+                return converse(c);
+        }
+        return false;
+    }
+
+    // A connection that nobody asked anything has nothing to say.
+    bool check_alive(Connection& c) {
+        c.in.clear();
+        if (c.transport->receive(c.in, kReceiveBytes) > 0) {
+            lose(c, "a reply that nobody asked for");
+            return false;
+        }
+        if (c.transport->state() != Transport::State::open) {
+            lose(c, c.transport->error());
+            return false;
+        }
+        return true;
+    }
+
+    bool check_deadline(Connection& c, std::string_view what) {
+        if (clock_.steady_ms() < c.deadline) {
+            return false;
+        }
+        lose(c, std::string(what) + " (no answer within " +
+                    std::to_string(settings_.reply_timeout_ms) + " ms)");
+        return true;
+    }
+
+    // Sends, receives and looks at replies, as far as that goes now.
+    bool converse(Connection& c) {
+        bool did = false;
+        if (c.sent < c.out.size()) {
+            const std::size_t sent = c.transport->send(std::string_view(c.out).substr(c.sent));
+            c.sent += sent;
+            did = sent > 0;
+        }
+        c.in.clear();
+        if (c.transport->receive(c.in, kReceiveBytes) > 0) {
+            did = true;
+            c.deadline = clock_.steady_ms() + settings_.reply_timeout_ms;
+            c.reader.feed(c.in);
+            while (true) {
+                const auto reply = c.reader.next();
+                if (!reply) {
+                    lose(c, reply.error().text);
+                    return true;
+                }
+                if (*reply == nullptr) {
+                    break;
+                }
+                take_reply(c, **reply);
+                if (++c.received == c.expected) {
+                    c.last_used = clock_.steady_ms();
+                    finish(c);
+                    return true;
+                }
+            }
+        }
+        if (c.transport->state() != Transport::State::open) {
+            lose(c, c.transport->error());
+            return true;
+        }
+        if (did && c.sent == c.out.size()) {
+            prepare(c);  // while the server works
+        }
+        return check_deadline(c, "the server does not answer") || did;
+    }
+
+    void exchange(Connection& c, Stage stage, std::size_t replies) {
+        c.stage = stage;
+        c.expected = replies;
+        c.received = 0;
+        c.sent = c.transport->send(c.out);
+        c.deadline = clock_.steady_ms() + settings_.reply_timeout_ms;
+    }
+
+    void take_reply(Connection& c, const Reply& reply) {
+        const std::size_t i = c.received;
+        if (c.stage == Stage::busy) {
+            take_transaction_reply(c, reply, i);
+            return;
+        }
+        const bool last = i + 1 == c.expected;
+        if (c.stage == Stage::taking && last) {
+            // Servers may forbid INFO; then a fail-over is noticed by its lost data only.
+            c.info = reply.is_error() ? std::string() : std::string(reply.text());
+            return;
+        }
+        if (reply.is_error()) {
+            if (c.error.empty()) {
+                c.error = trimmed(reply.text());
+                c.auth_error = c.stage == Stage::claiming && c.with_auth && i == 0;
+            }
+            return;
+        }
+        switch (c.stage) {
+            case Stage::claiming:
+                if (last) {
+                    c.fence = text_of(reply);
+                }
+                break;
+            case Stage::taking:
+                if (i == 3) {
+                    c.executed_nil = reply.kind() == Reply::Kind::nil;
+                    c.executed = reply;
+                } else if (i == 5) {
+                    c.fence = text_of(reply);
+                }
+                break;
+            case Stage::checking:
+                if (last) {
+                    c.exists = reply.kind() == Reply::Kind::integer ? reply.nodes[0].integer : 0;
+                } else {
+                    c.fence = text_of(reply);
+                }
+                break;
+            default:
+                break;
+        }
+    }
+
+    static std::optional<std::string> text_of(const Reply& reply) {
+        if (reply.kind() != Reply::Kind::text) {
+            return std::nullopt;
+        }
+        return std::string(reply.text());
+    }
+
+    void finish(Connection& c) {
+        switch (c.stage) {
+            case Stage::claiming:
+                finish_claiming(c);
+                break;
+            case Stage::taking:
+                finish_taking(c);
+                break;
+            case Stage::checking:
+                finish_checking(c);
+                break;
+            case Stage::busy:
+                finish_transaction(c);
+                break;
+            default:
+                break;
+        }
+    }
+
+    // ---- Handshake
+
+    bool start_claim(Connection& c) {
+        c.error.clear();
+        c.auth_error = false;
+        c.with_auth = false;
+        c.fence.reset();
+        c.out.clear();
+        RequestWriter writer(c.out);
+        std::size_t replies = 3;
+        if (!c.greeted && settings_.password) {
+            const auto password = settings_.password();
+            if (!password) {
+                deny(c, password.error().text);
+                return true;
+            }
+            if (settings_.username.empty()) {
+                writer.command({"AUTH", *password});
+            } else {
+                writer.command({"AUTH", settings_.username, *password});
+            }
+            c.with_auth = true;
+            ++replies;
+        }
+        if (!c.greeted && settings_.database != 0) {
+            writer.command({"SELECT", std::to_string(settings_.database)});
+            ++replies;
+        }
+        // UNWATCH, because a second WATCH of a watched key keeps what happened to it before.
+        writer.command({"UNWATCH"});
+        writer.command({"WATCH", fence_key_});
+        writer.command({"GET", fence_key_});
+        exchange(c, Stage::claiming, replies);
+        return true;
+    }
+
+    void finish_claiming(Connection& c) {
+        if (!c.error.empty()) {
+            refuse_handshake(c);
+            return;
+        }
+        c.greeted = true;
+        const Fence found = c.fence ? decode_fence(*c.fence) : Fence{};
+        if (own_.epoch == 0) {
+            c.claim = {std::max(found.epoch, settings_.own_epoch) + 1, settings_.owner};
+        } else if (found.epoch > own_.epoch ||
+                   (found.epoch == own_.epoch && found.owner != own_.owner)) {
+            fenced(found);
+            return;
+        } else {
+            c.claim = own_;
+        }
+        c.out.clear();
+        RequestWriter writer(c.out);
+        writer.command({"MULTI"});
+        writer.command({"SET", fence_key_, encode_fence(c.claim)});
+        writer.command({"HGETALL", control_key_});
+        writer.command({"EXEC"});
+        watch_fence(writer);
+        writer.command({"GET", fence_key_});
+        writer.command({"INFO", "replication"});
+        c.error.clear();
+        c.executed.reset();
+        c.executed_nil = false;
+        c.established_when_asked = established_;
+        exchange(c, Stage::taking, 7);
+    }
+
+    void finish_taking(Connection& c) {
+        if (!c.error.empty()) {
+            refuse_handshake(c);
+            return;
+        }
+        if (c.executed_nil || !c.fence || *c.fence != encode_fence(c.claim)) {
+            // Another connection of ours did the same, or somebody else: the next GET says who.
+            if (++c.clashes < 10) {
+                start_claim(c);
+            } else {
+                c.clashes = 0;
+                hold(c, "the fence changes all the time", HeldFor::claim);
+            }
+            return;
+        }
+        c.clashes = 0;
+        const Reply& executed = *c.executed;
+        if (!executed.is_array() || executed.size() != 2) {
+            lose(c, "EXEC: an unexpected reply");
+            return;
+        }
+        const std::size_t hash = executed.next(1);
+        if (executed.nodes[hash].kind == Reply::Kind::error) {
+            hold(c, control_key_ + ": " + std::string(executed.text(executed.nodes[hash])),
+                 HeldFor::claim);
+            return;
+        }
+        auto control = read_control(executed, hash);
+        if (!control) {
+            hold(c, control.error().text, HeldFor::claim);
+            return;
+        }
+        SLUICE_FAIL_POINT("sink.fence_taken");
+        if (own_.epoch == 0) {
+            own_ = c.claim;
+            own_value_ = encode_fence(own_);
+            const std::scoped_lock lock(mutex_);
+            statistics_.epoch = own_.epoch;
+        }
+        c.stage = Stage::ready;
+        c.arrived = true;
+        recovered(c);
+        arrive(c, std::move(*control), std::string(info_field(c.info, "master_replid")));
+    }
+
+    void arrive(Connection& c, ControlHash control, std::string replication) {
+        switch (phase()) {
+            case SinkPhase::connecting:
+            case SinkPhase::greeted:
+            case SinkPhase::beginning: {
+                found_ = control;
+                replication_ = std::move(replication);
+                if (phase() == SinkPhase::connecting) {
+                    const std::scoped_lock lock(mutex_);
+                    handshake_ = std::move(control);
+                    set_phase(SinkPhase::greeted);
+                }
+                break;
+            }
+            case SinkPhase::running:
+                compare(c, control, replication);
+                break;
+            case SinkPhase::fenced:
+            case SinkPhase::refused:
+                break;
+        }
+    }
+
+    // What a connection found when it came back against what we know to have written.
+    void compare(Connection& c, const ControlHash& control, const std::string& replication) {
+        const bool foreign = control.present && control.lineage != lineage_;
+        if (c.established_when_asked && !control.present) {
+            rewind(c, control, replication, Loss::everything, "Redis lost the control hash");
+            return;
+        }
+        if (foreign && (c.established_when_asked || c.number == 0)) {
+            rewind(c, control, replication, Loss::everything,
+                   "Redis came back with the state of another lineage");
+            return;
+        }
+        if (!replication.empty() && !replication_.empty() && replication != replication_) {
+            rewind(c, control, replication, Loss::perhaps,
+                   "Redis failed over or was restarted: another replication id");
+            return;
+        }
+        for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
+            const auto& outgoing = *outgoing_[r];
+            for (std::size_t lane = 0; lane < model::kLanes; ++lane) {
+                const auto& written = outgoing.lanes[lane].written;
+                if (owns(c, lane) && outgoing.lanes[lane].known && written &&
+                    found_mark(control, outgoing.id, lane) < written) {
+                    rewind(c, control, replication, Loss::some,
+                           "Redis lost results of '" + outgoing.id + "'");
+                    return;
+                }
+            }
+            if (c.number == 0 && outgoing.frontier_exists &&
+                found_frontier(control, outgoing.id) < outgoing.frontier_written) {
+                rewind(c, control, replication, Loss::some,
+                       "Redis lost the frontier of '" + outgoing.id + "'");
+                return;
+            }
+        }
+        read_lanes(c, control);
+    }
+
+    static std::optional<LaneMark> found_mark(const ControlHash& control, const std::string& id,
+                                              std::size_t lane) {
+        const auto at = control.lanes.find(id);
+        return at == control.lanes.end() ? std::nullopt : at->second[lane];
+    }
+    static model::EventTime found_frontier(const ControlHash& control, const std::string& id) {
+        const auto at = control.frontiers.find(id);
+        return at == control.frontiers.end() ? model::kBeforeAll : at->second;
+    }
+
+    // The lanes of `c` go on from where Redis has them; the control connection does so for what
+    // it writes as well.
+    void read_lanes(Connection& c, const ControlHash& control) {
+        const bool ours = control.present && control.lineage == lineage_;
+        for (auto& outgoing : outgoing_) {
+            for (std::size_t i = 0; i < model::kLanes; ++i) {
+                if (!owns(c, i)) {
+                    continue;
+                }
+                Lane& lane = outgoing->lanes[i];
+                lane.written = ours ? found_mark(control, outgoing->id, i) : std::nullopt;
+                if (!lane.known) {
+                    lane.skip = outgoing->skip_found ? lane.written : std::nullopt;
+                } else if (!outgoing->idempotent) {
+                    // What was on its way when the connection broke may have been executed.
+                    lane.skip = lane.written;
+                }
+                lane.known = true;
+            }
+            if (c.number == 0) {
+                read_frontier(*outgoing, control, ours);
+            }
+        }
+        if (c.current) {
+            drop_executed(c);
+        }
+    }
+
+    static void read_frontier(Outgoing& outgoing, const ControlHash& control, bool ours) {
+        outgoing.frontier_exists = ours && control.frontiers.contains(outgoing.id);
+        outgoing.frontier_written = ours ? found_frontier(control, outgoing.id) : model::kBeforeAll;
+    }
+
+    // Takes the rows of non-idempotent commands that Redis has executed out of the transaction
+    // whose reply was lost.
+    void drop_executed(Connection& c) {
+        auto& rows = c.current->rows;
+        std::size_t kept = 0;
+        for (auto& row : rows) {
+            const auto& source = c.current->sources[row.source];
+            Outgoing& outgoing = *outgoing_[source.reduction];
+            const auto& skip = outgoing.lanes[static_cast<std::size_t>(source.lane)].skip;
+            if (!outgoing.idempotent && skip &&
+                RowPlace::of(*source.batch, row.row).at_or_below(*skip)) {
+                outgoing.done(source.segment, 1);
+                --pending_rows_;
+                ++counted_.results;
+                dirty_ = true;
+            } else {
+                rows[kept++] = row;
+            }
+        }
+        if (kept == rows.size()) {
+            return;
+        }
+        rows.resize(kept);
+        move_frontiers();
+        if (rows.empty()) {
+            c.current.reset();
+        } else {
+            render(*c.current);
+        }
+    }
+
+    enum class Loss : std::uint8_t {
+        everything,  // nothing of what is in Redis counts
+        some,        // what is there is a prefix of what we wrote
+        perhaps,     // another server: what is there may be right
+    };
+
+    void rewind(Connection& cause, const ControlHash& control, const std::string& replication,
+                Loss loss, std::string reason) {
+        Rewind rewind;
+        rewind.reason = std::move(reason);
+        if (loss == Loss::perhaps) {
+            resent_.resize(outgoing_.size(), model::kBeforeAll);
+        } else if (loss == Loss::everything) {
+            resent_.clear();
+        }
+        for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
+            auto& outgoing = *outgoing_[r];
+            model::EventTime from = model::kBeforeAll;
+            if (loss == Loss::some) {
+                from = std::min(outgoing.acknowledged, found_frontier(control, outgoing.id));
+            }
+            if (loss == Loss::perhaps) {
+                resent_[r] = std::max(resent_[r], outgoing.acknowledged);
+            }
+            rewind.from.push_back(from);
+            outgoing.acknowledged = from;
+            outgoing.clear(from);
+            // A server that may have lost single writes cannot be believed about its marks, but
+            // sending twice is worse where it counts.
+            outgoing.skip_found = loss != Loss::perhaps || !outgoing.idempotent;
+            read_frontier(outgoing, control, loss != Loss::everything);
+        }
+        established_ = loss != Loss::everything;
+        wipe_ = !established_;
+        barrier_written_ = established_ ? control.barrier : 0;
+        if (!replication.empty()) {
+            replication_ = replication;
+        }
+        for (auto& c : connections_) {
+            c->current.reset();
+            c->next.reset();
+            c->dead_letters.clear();
+            if (c->number != cause.number && c->stage != Stage::closed) {
+                // Whatever it is doing belongs to the past; its lanes are read again.
+                c->transport->close();
+                c->stage = Stage::closed;
+                c->arrived = false;
+                c->greeted = false;
+                c->retry_at = clock_.steady_ms();
+            }
+        }
+        read_lanes(cause, established_ ? control : ControlHash{});
+        {
+            const std::scoped_lock lock(mutex_);
+            inbox_.clear();
+            pending_rows_ = 0;
+            rewind.generation = ++generation_;
+            if (rewind_) {
+                for (std::size_t r = 0; r < rewind.from.size(); ++r) {
+                    rewind.from[r] = std::min(rewind.from[r], rewind_->from[r]);
+                }
+            }
+            rewind_ = std::move(rewind);
+            for (std::size_t r = 0; r < outgoing_.size(); ++r) {
+                acknowledged_[r] = outgoing_[r]->acknowledged;
+            }
+        }
+        ++counted_.rewinds;
+        dirty_ = true;
+    }
+
+    void finish_checking(Connection& c) {
+        if (!c.error.empty()) {
+            refuse_handshake(c);
+            return;
+        }
+        if (!fence_is_ours(c) || (c.established_when_asked && c.exists == 0)) {
+            start_claim(c);
+            return;
+        }
+        c.stage = Stage::ready;
+    }
+
+    // ---- What a ready connection does next
+
+    bool use(Connection& c) {
+        if (phase() == SinkPhase::beginning && c.number == 0) {
+            start(c);
+            return true;
+        }
+        if (running()) {
+            prepare(c);
+            if (!c.current && c.next) {
+                c.current = std::exchange(c.next, std::nullopt);
+            }
+            if (c.number == 0 && !c.current && control_due()) {
+                c.current.emplace();
+            }
+            // Results go after the barrier behind them, and after the lineage, which the control
+            // connection writes.
+            if (c.current &&
+                (c.number == 0 || (established_ && c.current->barrier <= barrier_written_))) {
+                send(c);
+                return true;
+            }
+        }
+        if (clock_.steady_ms() - c.last_used < settings_.idle_check_ms) {
+            return false;
+        }
+        c.out.clear();
+        RequestWriter writer(c.out);
+        writer.command({"GET", fence_key_});
+        writer.command({"EXISTS", control_key_});
+        c.error.clear();
+        c.auth_error = false;
+        c.fence.reset();
+        c.established_when_asked = running() && established_;
+        exchange(c, Stage::checking, 2);
+        return true;
+    }
+
+    void start(Connection& c) {
+        lineage_ = begin_.lineage;
+        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
+            outgoing_[r]->acknowledged = begin_.acknowledged[r];
+            outgoing_[r]->clear(begin_.acknowledged[r]);
+        }
+        if (begin_.mode == Begin::Mode::reset) {
+            c.current.emplace();
+            c.current->resets = true;
+            send(c);
+        } else {
+            resume(c);
+        }
+    }
+
+    void resume(Connection& c) {
+        const ControlHash found = std::exchange(found_, ControlHash{});
+        established_ = found.present && found.lineage == lineage_;
+        wipe_ = !established_;
+        barrier_written_ = established_ ? found.barrier : 0;
+        barrier_pushed_ = barrier_written_;
+        set_phase(SinkPhase::running);
+        const auto behind = std::find_if(
+            outgoing_.begin(), outgoing_.end(),
+            [&found](const auto& o) { return found_frontier(found, o->id) < o->acknowledged; });
+        if (!established_) {
+            rewind(c, found, replication_, Loss::everything,
+                   "Redis has nothing of this pipeline any more");
+        } else if (!found.replication.empty() && !replication_.empty() &&
+                   found.replication != replication_) {
+            rewind(c, found, replication_, Loss::perhaps,
+                   "Redis failed over or was restarted: another replication id");
+        } else if (behind != outgoing_.end()) {
+            rewind(c, found, replication_, Loss::some,
+                   "Redis lost results of '" + (*behind)->id + "'");
+        } else {
+            read_lanes(c, found);
+        }
+        dirty_ = true;
+    }
+
+    bool frontier_due(const Outgoing& outgoing) const {
+        return outgoing.ready() > outgoing.frontier_written;
+    }
+    bool replication_due() const {
+        if (resent_.empty()) {
+            return false;
+        }
+        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
+            if (outgoing_[r]->acknowledged < resent_[r]) {
+                return false;
+            }
+        }
+        return true;
+    }
+    bool control_due() const {
+        return !established_ || barrier_pushed_ > barrier_written_ || replication_due() ||
+               std::any_of(outgoing_.begin(), outgoing_.end(),
+                           [this](const auto& o) { return frontier_due(*o); });
+    }
+
+    // Fills `next` from the lanes of `c`. True: it did.
+    bool prepare(Connection& c) {
+        if (c.next || !running() || !c.arrived) {
+            return false;
+        }
+        Transaction t;
+        const std::size_t lanes = outgoing_.size() * model::kLanes;
+        bool skipped = false;
+        for (std::size_t i = 0; i < lanes && !t.full; ++i) {
+            const std::size_t at = (c.next_lane + i) % lanes;
+            const std::size_t lane = at % model::kLanes;
+            if (owns(c, lane)) {
+                skipped |= take(t, static_cast<std::uint32_t>(at / model::kLanes), lane);
+                if (t.full) {
+                    c.next_lane = (at + 1) % lanes;
+                }
+            }
+        }
+        if (skipped) {
+            move_frontiers();
+            dirty_ = true;
+        }
+        if (t.rows.empty()) {
+            return skipped;
+        }
+        c.next = std::move(t);
+        return true;
+    }
+
+    // Takes rows of one lane, in order, until `t` is full. True: some were skipped.
+    bool take(Transaction& t, std::uint32_t reduction, std::size_t lane_number) {
+        Outgoing& outgoing = *outgoing_[reduction];
+        Lane& lane = outgoing.lanes[lane_number];
+        bool skipped = false;
+        while (!lane.waiting.empty()) {
+            Piece& piece = lane.waiting.front();
+            const model::ResultBatch& batch = *piece.batch;
+            const std::size_t first = t.rows.size();
+            for (; piece.row < piece.end; ++piece.row) {
+                if (lane.skip && RowPlace::of(batch, piece.row).at_or_below(*lane.skip)) {
+                    outgoing.done(piece.segment, 1);
+                    --pending_rows_;
+                    ++counted_.skipped;
+                    skipped = true;
+                    continue;
+                }
+                t.full = !t.rows.empty() &&
+                         (t.commands + outgoing.renderer.commands() > settings_.batch_commands ||
+                          t.bytes.size() >= settings_.batch_bytes);
+                if (t.full) {
+                    break;
+                }
+                t.rows.push_back({t.sources.size(), piece.row, t.commands, false});
+                outgoing.renderer.render(batch, piece.row, t.bytes);
+                t.commands += outgoing.renderer.commands();
+            }
+            if (t.rows.size() > first) {
+                t.barrier = std::max(t.barrier, batch.barrier);
+                t.sources.push_back(
+                    {piece.batch, reduction, static_cast<int>(lane_number), piece.segment});
+            }
+            if (piece.row < piece.end) {
+                break;
+            }
+            lane.waiting.pop_front();
+        }
+        return skipped;
+    }
+
+    // Renders the rows of a transaction anew: without those that are gone or refused.
+    void render(Transaction& t) {
+        t.bytes.clear();
+        t.commands = 0;
+        for (auto& row : t.rows) {
+            row.first_command = t.commands;
+            if (!row.refused) {
+                const auto& source = t.sources[row.source];
+                Renderer& renderer = outgoing_[source.reduction]->renderer;
+                renderer.render(*source.batch, row.row, t.bytes);
+                t.commands += renderer.commands();
+            }
+        }
+    }
+
+    // ---- Transactions
+
+    void watch_fence(RequestWriter& writer) const {
+        if (SLUICE_MUTANT(FENCE_NOT_CHECKED)) {
+            writer.command({"UNWATCH"});
+        } else {
+            writer.command({"WATCH", fence_key_});
+        }
+    }
+    bool fence_is_ours(const Connection& c) const {
+        return SLUICE_MUTANT(FENCE_NOT_CHECKED) || (c.fence && *c.fence == own_value_);
+    }
+
+    void send(Connection& c) {
+        Transaction& t = *c.current;
+        c.out.clear();
+        RequestWriter writer(c.out);
+        std::vector<std::string> fields;
+        collect_fields(c, t, fields);
+        t.own_commands = 0;
+        const auto write_fields = [&] {
+            if (!fields.empty()) {
+                writer.begin(2 + fields.size());
+                writer.argument("HSET");
+                writer.argument(control_key_);
+                for (const auto& field : fields) {
+                    writer.argument(field);
+                }
+                ++t.own_commands;
+            }
+        };
+        const bool wipes = t.resets || (c.number == 0 && wipe_);
+        t.marks_outside = SLUICE_MUTANT(LANE_MARK_OUTSIDE) && !wipes && !fields.empty();
+        if (t.marks_outside) {
+            write_fields();
+            t.new_fields = std::numeric_limits<std::int64_t>::max();
+        }
+        writer.command({"MULTI"});
+        writer.encoded(t.bytes);
+        if (wipes) {
+            writer.command({"DEL", control_key_});
+            ++t.own_commands;
+        }
+        if (!t.marks_outside) {
+            write_fields();
+        }
+        writer.command({"EXEC"});
+        watch_fence(writer);
+        writer.command({"GET", fence_key_});
+        c.queue_failures.clear();
+        c.run_failures.clear();
+        c.exec_error.clear();
+        c.executed_nil = false;
+        c.added_fields = 0;
+        c.fence.reset();
+        SLUICE_FAIL_POINT("sink.before_transaction");
+        exchange(c, Stage::busy, t.commands + t.own_commands + 4);
+    }
+
+    void collect_fields(const Connection& c, Transaction& t, std::vector<std::string>& fields) {
+        t.marks.clear();
+        t.frontiers.clear();
+        t.barrier_field.reset();
+        t.establishes = false;
+        t.replication = false;
+        t.new_fields = 0;
+        const auto add = [&](std::string field, std::string value, bool exists) {
+            fields.push_back(std::move(field));
+            fields.push_back(std::move(value));
+            t.new_fields += exists ? 0 : 1;
+        };
+        if (t.resets) {
+            collect_reset(t, add);
+            return;
+        }
+        if (c.number == 0) {
+            if (!established_) {
+                t.establishes = true;
+                add(std::string(kLineageField), lineage_, false);
+            }
+            if (!established_ || replication_due()) {
+                t.replication = true;
+                add(std::string(kReplicationField), replication_, established_);
+            }
+            if (!established_ || barrier_pushed_ > barrier_written_) {
+                t.barrier_field = std::max(barrier_pushed_, barrier_written_);
+                add(std::string(kBarrierField), std::to_string(*t.barrier_field), established_);
+            }
+            for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
+                if (frontier_due(*outgoing_[r])) {
+                    const model::EventTime end = outgoing_[r]->ready();
+                    t.frontiers.push_back({r, end});
+                    add(frontier_field(outgoing_[r]->id), std::to_string(end),
+                        outgoing_[r]->frontier_exists);
+                }
+            }
+        }
+        for (const auto& row : t.rows) {
+            const auto& source = t.sources[row.source];
+            if (t.marks.empty() || t.marks.back().reduction != source.reduction ||
+                t.marks.back().lane != source.lane) {
+                t.marks.push_back({source.reduction, source.lane, {}});
+            }
+            // Only the last row of a lane counts; rows of one lane are neighbours.
+            const bool last = &row == &t.rows.back() ||
+                              t.sources[(&row + 1)->source].reduction != source.reduction ||
+                              t.sources[(&row + 1)->source].lane != source.lane;
+            if (last) {
+                t.marks.back().mark = RowPlace::of(*source.batch, row.row).mark();
+            }
+        }
+        for (auto& mark : t.marks) {
+            const Outgoing& outgoing = *outgoing_[mark.reduction];
+            const auto& written = outgoing.lanes[static_cast<std::size_t>(mark.lane)].written;
+            if (written && *written > mark.mark) {
+                mark.mark = *written;  // results sent again do not take a mark back
+            }
+            add(lane_field(outgoing.id, mark.lane), encode_mark(mark.mark), written.has_value());
+        }
+    }
+
+    template <class Add>
+    void collect_reset(Transaction& t, const Add& add) {
+        add(std::string(kLineageField), begin_.lineage, false);
+        add(std::string(kReplicationField), replication_, false);
+        add(std::string(kBarrierField), std::to_string(begin_.barrier), false);
+        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
+            if (begin_.acknowledged[r] != model::kBeforeAll) {
+                add(frontier_field(outgoing_[r]->id), std::to_string(begin_.acknowledged[r]),
+                    false);
+            }
+        }
+        for (const auto& [id, lanes] : begin_.lanes) {
+            for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+                if (lanes[lane]) {
+                    add(lane_field(id, static_cast<int>(lane)), encode_mark(*lanes[lane]), false);
+                }
+            }
+        }
+        t.new_fields = std::numeric_limits<std::int64_t>::max();
+    }
+
+    // Replies: MULTI, one QUEUED per command, EXEC, WATCH, GET.
+    void take_transaction_reply(Connection& c, const Reply& reply, std::size_t i) {
+        const std::size_t commands = c.current->commands + c.current->own_commands;
+        if (i >= 1 && i <= commands) {
+            if (reply.is_error()) {
+                c.queue_failures.push_back({i - 1, std::string(trimmed(reply.text()))});
+            }
+        } else if (i == commands + 1) {
+            take_executed(c, reply, commands - (c.current->marks_outside ? 1 : 0));
+        } else if (reply.is_error()) {  // MULTI, WATCH, GET
+            c.queue_failures.push_back({commands, std::string(trimmed(reply.text()))});
+        } else if (i == commands + 3) {
+            c.fence = text_of(reply);
+        }
+    }
+
+    static void take_executed(Connection& c, const Reply& reply, std::size_t commands) {
+        if (reply.is_error()) {
+            c.exec_error = trimmed(reply.text());
+            return;
+        }
+        c.executed_nil = reply.kind() == Reply::Kind::nil;
+        if (c.executed_nil) {
+            return;
+        }
+        if (!reply.is_array() || reply.size() != commands) {
+            c.exec_error = "EXEC: an unexpected reply";
+            return;
+        }
+        std::size_t node = 1;
+        for (std::size_t command = 0; command < commands; ++command) {
+            const auto& element = reply.nodes[node];
+            if (element.kind == Reply::Kind::error) {
+                c.run_failures.push_back({command, std::string(trimmed(reply.text(element)))});
+            }
+            c.added_fields = element.kind == Reply::Kind::integer ? element.integer : 0;
+            node = reply.next(node);
+        }
+    }
+
+    void finish_transaction(Connection& c) {
+        Transaction& t = *c.current;
+        SLUICE_FAIL_POINT("sink.after_transaction");
+        if (!c.queue_failures.empty() || !c.exec_error.empty()) {
+            finish_aborted(c);
+            return;
+        }
+        if (c.executed_nil) {
+            // Somebody touched the fence. The GET decides who, not the nil.
+            if (fence_is_ours(c)) {
+                count_retry();
+                send(c);
+            } else {
+                start_claim(c);
+            }
+            return;
+        }
+        const std::size_t commands = t.commands;
+        for (const auto& failure : c.run_failures) {
+            if (failure.command >= commands) {
+                lose(c, control_key_ + ": " + failure.text);
+                return;
+            }
+        }
+        if (refuse_rows(c, c.run_failures)) {
+            c.execute_again = false;
+            c.stage = Stage::refusing;
+            return;
+        }
+        succeed(c);
+    }
+
+    // Nothing was executed: some command could not even be queued, or EXEC said no.
+    void finish_aborted(Connection& c) {
+        const std::size_t commands = c.current->commands;
+        bool all_refused = !c.queue_failures.empty();
+        for (const auto& failure : c.queue_failures) {
+            const ErrorClass kind = classify(failure.text);
+            if (kind != ErrorClass::refused) {
+                suffer(c, kind, failure.text, HeldFor::transaction);
+                return;
+            }
+            all_refused = all_refused && failure.command < commands;
+        }
+        if (all_refused && c.exec_error.starts_with("EXECABORT")) {
+            refuse_rows(c, c.queue_failures);
+            c.execute_again = true;
+            c.stage = Stage::refusing;
+            return;
+        }
+        const std::string text =
+            c.exec_error.empty() ? c.queue_failures.front().text : c.exec_error;
+        const ErrorClass kind = classify(text);
+        suffer(c, kind == ErrorClass::refused ? ErrorClass::reconnect : kind, text,
+               HeldFor::transaction);
+    }
+
+    // Makes dead letters of the rows that these commands belong to. False: there are none.
+    bool refuse_rows(Connection& c, const std::vector<Connection::Failure>& failures) {
+        Transaction& t = *c.current;
+        std::size_t at = 0;
+        while (at < failures.size()) {
+            auto row = std::upper_bound(t.rows.begin(), t.rows.end(), failures[at].command,
+                                        [](std::size_t command, const Transaction::Row& r) {
+                                            return command < r.first_command;
+                                        });
+            --row;  // refused rows before it begin at the same command, it is the last of them
+            const std::size_t next_row_at =
+                row + 1 == t.rows.end() ? t.commands : (row + 1)->first_command;
+            std::vector<std::string> replies;
+            for (; at < failures.size() && failures[at].command < next_row_at; ++at) {
+                replies.push_back(failures[at].text);
+            }
+            const auto& source = t.sources[row->source];
+            Outgoing& outgoing = *outgoing_[source.reduction];
+            std::string requests;
+            outgoing.renderer.render(*source.batch, row->row, requests);
+            c.dead_letters.push_back(
+                refused_result_json(outgoing.id, *source.batch, row->row, requests, replies));
+            row->refused = true;
+            remember("'" + outgoing.id + "': " + replies.front());
+        }
+        return !failures.empty();
+    }
+
+    bool hand_over_dead_letters(Connection& c) {
+        std::size_t taken = 0;
+        while (taken < c.dead_letters.size() && refused_result_(c.dead_letters[taken])) {
+            ++taken;
+            ++counted_.refused;
+            dirty_ = true;
+        }
+        c.dead_letters.erase(c.dead_letters.begin(),
+                             c.dead_letters.begin() + static_cast<std::ptrdiff_t>(taken));
+        if (!c.dead_letters.empty()) {
+            if (c.trouble.empty()) {
+                c.trouble = "dead letters are full";
+                dirty_ = true;
+            }
+            return taken > 0;
+        }
+        if (c.execute_again) {
+            render(*c.current);
+            count_retry();
+            send(c);
+        } else {
+            succeed(c);
+        }
+        return true;
+    }
+
+    // The transaction was executed.
+    void succeed(Connection& c) {
+        recovered(c);
+        Transaction t = std::move(*c.current);
+        c.current.reset();
+        c.stage = Stage::ready;
+        if (t.resets) {
+            finish_reset(c);
+        } else if (t.own_commands > 0 && c.added_fields > t.new_fields) {
+            // Fields that we wrote before were new: somebody removed the hash under us.
+            rewind(c, ControlHash{}, replication_, Loss::everything, "Redis lost the control hash");
+        } else {
+            acknowledge(t);
+        }
+        if (c.stage == Stage::ready && !fence_is_ours(c)) {
+            start_claim(c);
+        }
+    }
+
+    void acknowledge(Transaction& t) {
+        std::size_t refused = 0;
+        for (const auto& row : t.rows) {
+            const auto& source = t.sources[row.source];
+            outgoing_[source.reduction]->done(source.segment, 1);
+            refused += row.refused ? 1 : 0;
+        }
+        pending_rows_ -= t.rows.size();
+        counted_.results += t.rows.size() - refused;
+        counted_.commands += t.commands;
+        for (auto& mark : t.marks) {
+            outgoing_[mark.reduction]->lanes[static_cast<std::size_t>(mark.lane)].written =
+                std::move(mark.mark);
+        }
+        for (const auto& frontier : t.frontiers) {
+            auto& outgoing = *outgoing_[frontier.reduction];
+            outgoing.frontier_written = frontier.end;
+            outgoing.frontier_exists = true;
+        }
+        if (t.establishes) {
+            established_ = true;
+            wipe_ = false;
+        }
+        if (t.replication) {
+            resent_.clear();
+        }
+        if (t.barrier_field) {
+            barrier_written_ = *t.barrier_field;
+        }
+        SLUICE_FAIL_POINT("sink.acknowledged");
+        move_frontiers();
+        dirty_ = true;
+    }
+
+    void finish_reset(Connection& c) {
+        established_ = true;
+        wipe_ = false;
+        barrier_written_ = begin_.barrier;
+        barrier_pushed_ = begin_.barrier;
+        ControlHash written;
+        written.present = true;
+        written.lineage = lineage_;
+        written.lanes = begin_.lanes;
+        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
+            auto& outgoing = *outgoing_[r];
+            outgoing.clear(outgoing.acknowledged);
+            if (outgoing.acknowledged != model::kBeforeAll) {
+                written.frontiers[outgoing.id] = outgoing.acknowledged;
+            }
+        }
+        SLUICE_FAIL_POINT("sink.reset");
+        read_lanes(c, written);
+        set_phase(SinkPhase::running);
+        dirty_ = true;
+    }
+
+    void move_frontiers() {
+        for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
+            move_frontier(r);
+        }
+    }
+    void move_frontier(std::uint32_t r) {
+        auto& outgoing = *outgoing_[r];
+        const model::EventTime ready = outgoing.advance();
+        // Acknowledged is what Redis says so itself; a restore from an older checkpoint finds a
+        // frontier that is ahead.
+        const model::EventTime to = std::min(ready, outgoing.frontier_written);
+        if (to > outgoing.acknowledged) {
+            outgoing.acknowledged = to;
+            dirty_ = true;
+        }
+    }
+
+    // ---- Trouble
+
+    void refuse_handshake(Connection& c) {
+        const ErrorClass kind = c.auth_error ? ErrorClass::permission : classify(c.error);
+        suffer(c, kind == ErrorClass::refused ? ErrorClass::wait : kind, c.error, HeldFor::claim);
+    }
+
+    void suffer(Connection& c, ErrorClass kind, const std::string& text, HeldFor held_for) {
+        switch (kind) {
+            case ErrorClass::permission:
+                deny(c, text);
+                break;
+            case ErrorClass::reconnect:
+                lose(c, text);
+                break;
+            case ErrorClass::wait:
+            case ErrorClass::refused:
+                hold(c, text, held_for);
+                break;
+        }
+    }
+
+    void hold(Connection& c, const std::string& text, HeldFor held_for) {
+        c.stage = Stage::held;
+        c.held_for = held_for;
+        c.retry_at = clock_.steady_ms() + c.backoff.next();
+        note(c, text);
+    }
+
+    void lose(Connection& c, const std::string& text) {
+        close(c);
+        c.retry_at = clock_.steady_ms() + c.backoff.next();
+        note(c, text);
+    }
+
+    void deny(Connection& c, const std::string& text) {
+        close(c);
+        c.retry_at = clock_.steady_ms() + kPermissionRetryMs;
+        note(c, text);
+        if (!running()) {
+            set_phase(SinkPhase::refused);
+        }
+    }
+
+    void close(Connection& c) {
+        c.transport->close();
+        if (c.arrived) {
+            ++counted_.reconnects;
+        }
+        if (c.stage == Stage::busy) {
+            count_retry();
+        }
+        if (c.current && c.current->resets) {
+            c.current.reset();  // begun again after the next handshake
+        }
+        c.arrived = false;
+        c.greeted = false;
+        c.stage = Stage::closed;
+    }
+
+    void fenced(const Fence& by) {
+        for (auto& c : connections_) {
+            c->transport->close();
+            c->stage = Stage::closed;
+            c->trouble = "fenced by " + by.owner + ", epoch " + std::to_string(by.epoch) +
+                         " (ours is " + std::to_string(own_.epoch) + ")";
+        }
+        remember(connections_.front()->trouble);
+        set_phase(SinkPhase::fenced);
+    }
+
+    void note(Connection& c, const std::string& text) {
+        c.trouble = "connection " + std::to_string(c.number) + ": " + text;
+        remember(text);
+    }
+    void remember(std::string text) {
+        last_error_ = std::move(text);
+        dirty_ = true;
+    }
+    void recovered(Connection& c) {
+        c.backoff.reset();
+        if (!c.trouble.empty()) {
+            c.trouble.clear();
+            dirty_ = true;
+        }
+    }
+    void count_retry() {
+        ++counted_.retries;
+        dirty_ = true;
+    }
+
+    std::optional<std::int64_t> next_timer(const Connection& c) const {
+        switch (c.stage) {
+            case Stage::closed:
+                return c.number > 0 && !running() ? std::nullopt : std::optional(c.retry_at);
+            case Stage::held:
+                return c.retry_at;
+            case Stage::ready:
+                return c.last_used + settings_.idle_check_ms;
+            case Stage::refusing:
+                return clock_.steady_ms() + 50;
+            default:
+                return c.deadline;
+        }
+    }
+
+    // Makes the sink thread's view the others' view.
+    void publish() {
+        bool connected = phase() != SinkPhase::connecting && !over();
+        const std::string* reason = nullptr;
+        for (const auto& c : connections_) {
+            if (!c->trouble.empty()) {
+                reason = reason == nullptr ? &c->trouble : reason;
+                connected = false;
+            } else if (!c->arrived && !rewound_connection(*c)) {
+                connected = false;
+            }
+        }
+        bool unwritten = false;
+        if (running()) {
+            unwritten = control_due();
+            for (const auto& c : connections_) {
+                unwritten = unwritten || c->current || c->next;
+            }
+        }
+        const std::scoped_lock lock(mutex_);
+        unwritten_ = unwritten;
+        if (!dirty_ && connected == statistics_.connected) {
+            return;
+        }
+        dirty_ = false;
+        counted_.epoch = own_.epoch;
+        counted_.last_error = last_error_;
+        counted_.connected = connected;
+        counted_.reason = connected ? "" : reason != nullptr ? *reason : "connecting";
+        counted_.since = connected == statistics_.connected ? statistics_.since : clock_.wall_ms();
+        statistics_ = counted_;
+        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
+            acknowledged_[r] = outgoing_[r]->acknowledged;
+        }
+    }
+
+    // Before the sink runs only the control connection is needed.
+    bool rewound_connection(const Connection& c) const { return c.number > 0 && !running(); }
+
+    // Any thread. First, because batches count themselves out when they die.
+    std::atomic<SinkPhase> phase_{SinkPhase::connecting};
+    std::atomic<std::size_t> pending_rows_{0};
+    std::atomic<std::size_t> queued_bytes_{0};
+
+    // Constant after construction.
+    const SinkSettings settings_;
+    const model::Clock& clock_;
+    const RefusedResult refused_result_;
+    const std::string control_key_;
+    const std::string fence_key_;
+    const int event_;
+
+    // The thread `sink`.
+    std::vector<std::unique_ptr<Outgoing>> outgoing_;
+    std::vector<std::unique_ptr<Connection>> connections_;
+    Fence own_;              // epoch 0: not taken yet
+    std::string own_value_;  // as in the fence key
+    std::string lineage_;
+    std::string replication_;   // of the server that we talk to
+    ControlHash found_;         // by the last handshake before we run
+    bool established_ = false;  // the control hash has our lineage
+    bool wipe_ = false;         // and what is there goes first
+    model::BarrierNumber barrier_pushed_ = 0;
+    model::BarrierNumber barrier_written_ = 0;
+    // After a fail-over: what must be acknowledged before the new replication id is written, so
+    // that a crash in between begins again.
+    std::vector<model::EventTime> resent_;
+    SinkStatistics counted_;
+    std::string last_error_;
+    bool dirty_ = false;
+
+    Begin begin_;  // written by begin(), handed over by the phase
+
+    // Guarded by mutex_.
+    mutable std::mutex mutex_;
+    ControlHash handshake_;
+    std::vector<Incoming> inbox_;
+    std::vector<model::EventTime> acknowledged_;
+    std::optional<Rewind> rewind_;
+    std::uint64_t generation_ = 0;
+    SinkStatistics statistics_;
+    bool unwritten_ = false;  // something is on its way to Redis or waits for its turn
+};
+
+RedisSink::RedisSink(SinkSettings settings, const TransportFactory& transports,
+                     const model::Clock& clock, RefusedResult refused_result)
+    : impl_(std::make_unique<Impl>(std::move(settings), transports, clock,
+                                   std::move(refused_result))) {}
+RedisSink::~RedisSink() = default;
+
+bool RedisSink::step() { return impl_->step(); }
+void RedisSink::wait(model::DurationMs timeout_ms) { impl_->wait(timeout_ms); }
+void RedisSink::wake() { impl_->wake(); }
+SinkPhase RedisSink::phase() const { return impl_->phase(); }
+ControlHash RedisSink::handshake() const { return impl_->handshake(); }
+void RedisSink::begin(Begin begin) { impl_->begin(std::move(begin)); }
+bool RedisSink::push(std::unique_ptr<model::ResultBatch>&& batch, std::uint64_t generation) {
+    return impl_->push(std::move(batch), generation);
+}
+bool RedisSink::push_end(std::uint32_t reduction, model::EventTime window_end,
+                         std::uint64_t generation) {
+    return impl_->push_end(reduction, window_end, generation);
+}
+model::EventTime RedisSink::acknowledged(std::uint32_t reduction) const {
+    return impl_->acknowledged(reduction);
+}
+std::optional<Rewind> RedisSink::take_rewind() { return impl_->take_rewind(); }
+std::uint64_t RedisSink::generation() const { return impl_->generation(); }
+std::uint64_t RedisSink::epoch() const { return impl_->epoch(); }
+std::size_t RedisSink::pending() const { return impl_->pending(); }
+bool RedisSink::settled() const { return impl_->settled(); }
+SinkStatistics RedisSink::statistics() const { return impl_->statistics(); }
+
+}  // namespace sluice::sinks

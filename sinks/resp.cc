@@ -1,0 +1,186 @@
+#include "sinks/resp.h"
+
+#include <hiredis/read.h>
+
+#include <new>
+
+namespace sluice::sinks {
+
+namespace {
+
+constexpr int kMaxDepth = 4;
+constexpr std::size_t kFeedBytes = 16 << 10;  // hiredis moves what is left after each reply
+
+int depth_of(const redisReadTask* task) {
+    int depth = 0;
+    for (const auto* up = task->parent; up != nullptr; up = up->parent) {
+        ++depth;
+    }
+    return depth;
+}
+
+}  // namespace
+
+// hiredis calls back for every piece; the pieces become flat nodes, nothing is allocated per reply.
+// Every callback must return something that is not null; null means "out of memory" to hiredis and
+// ends the connection, which is what a limit needs.
+struct ReplyReader::Builder {
+    Reply reply;
+    std::size_t max_bytes = 0;
+    std::string waiting;  // fed, not yet given to hiredis
+    std::size_t given = 0;
+    std::size_t unparsed = 0;  // given to hiredis since the last whole reply
+    redisReplyObjectFunctions functions{};
+    redisReader* reader = nullptr;
+
+    explicit Builder(std::size_t limit) : max_bytes(limit) {
+        functions.createString = [](const redisReadTask* task, char* text, std::size_t size) {
+            return of(task).add_text(task, text, size);
+        };
+        // hiredis before 1.0 counts elements in int, later ones in size_t.
+        functions.createArray = [](const redisReadTask* task, auto elements) -> void* {
+            return of(task).add(task, Reply::Kind::array, static_cast<std::int64_t>(elements));
+        };
+        functions.createInteger = [](const redisReadTask* task, long long value) {
+            return of(task).add(task, Reply::Kind::integer, value);
+        };
+        functions.createNil = [](const redisReadTask* task) {
+            return of(task).add(task, Reply::Kind::nil, 0);
+        };
+        functions.freeObject = [](void*) {};
+        open();
+    }
+    ~Builder() { redisReaderFree(reader); }
+    Builder(const Builder&) = delete;
+    Builder& operator=(const Builder&) = delete;
+
+    void open() {
+        reader = redisReaderCreateWithFunctions(&functions);
+        if (reader == nullptr) {
+            throw std::bad_alloc();
+        }
+        reader->privdata = this;  // the macro for it does not compile as C++ in hiredis 0.14
+    }
+
+    static Builder& of(const redisReadTask* task) { return *static_cast<Builder*>(task->privdata); }
+
+    void* add(const redisReadTask* task, Reply::Kind kind, std::int64_t number) {
+        if (kind == Reply::Kind::array &&
+            (depth_of(task) >= kMaxDepth || number > static_cast<std::int64_t>(max_bytes))) {
+            return nullptr;
+        }
+        Reply::Node node;
+        node.kind = kind;
+        node.integer = number;
+        reply.nodes.push_back(node);
+        return this;
+    }
+    void* add_text(const redisReadTask* task, const char* text, std::size_t size) {
+        Reply::Node node;
+        node.kind = task->type == REDIS_REPLY_ERROR    ? Reply::Kind::error
+                    : task->type == REDIS_REPLY_STATUS ? Reply::Kind::status
+                                                       : Reply::Kind::text;
+        node.at = reply.bytes.size();
+        node.size = size;
+        reply.bytes.append(text, size);
+        reply.nodes.push_back(node);
+        return this;
+    }
+};
+
+std::size_t Reply::next(std::size_t node) const {
+    std::int64_t open = 1;
+    while (open > 0) {
+        open += nodes[node].kind == Kind::array ? nodes[node].integer - 1 : -1;
+        ++node;
+    }
+    return node;
+}
+
+std::optional<std::vector<std::string_view>> take_request(std::string_view& bytes) {
+    std::string_view rest = bytes;
+    const auto number = [&rest](char kind) -> std::optional<std::size_t> {
+        const std::size_t end = rest.find("\r\n");
+        if (end == std::string_view::npos || rest.empty() || rest[0] != kind) {
+            return std::nullopt;
+        }
+        std::size_t value = 0;
+        const auto [at, code] = std::from_chars(rest.data() + 1, rest.data() + end, value);
+        if (code != std::errc() || at != rest.data() + end) {
+            return std::nullopt;
+        }
+        rest.remove_prefix(end + 2);
+        return value;
+    };
+    const auto arguments = number('*');
+    if (!arguments) {
+        return std::nullopt;
+    }
+    std::vector<std::string_view> words;
+    for (std::size_t i = 0; i < *arguments; ++i) {
+        const auto size = number('$');
+        if (!size || rest.size() < *size + 2) {
+            return std::nullopt;
+        }
+        words.push_back(rest.substr(0, *size));
+        rest.remove_prefix(*size + 2);
+    }
+    bytes = rest;
+    return words;
+}
+
+ReplyReader::ReplyReader(std::size_t max_reply_bytes)
+    : builder_(std::make_unique<Builder>(max_reply_bytes)) {}
+
+ReplyReader::~ReplyReader() = default;
+
+void ReplyReader::reset() {
+    redisReaderFree(builder_->reader);
+    builder_->open();
+    builder_->waiting.clear();
+    builder_->given = 0;
+    builder_->unparsed = 0;
+    builder_->reply.nodes.clear();
+    builder_->reply.bytes.clear();
+}
+
+void ReplyReader::feed(std::string_view bytes) {
+    auto& b = *builder_;
+    if (b.given > 0) {
+        b.waiting.erase(0, b.given);
+        b.given = 0;
+    }
+    b.waiting.append(bytes);
+}
+
+model::Result<const Reply*> ReplyReader::next() {
+    auto& b = *builder_;
+    if (b.reader->ridx == -1) {  // the last call gave a reply out
+        b.reply.nodes.clear();
+        b.reply.bytes.clear();
+    }
+    while (true) {
+        void* done = nullptr;
+        if (redisReaderGetReply(b.reader, &done) != REDIS_OK) {
+            return model::corrupt(std::string("reply: ") + b.reader->errstr);
+        }
+        if (done != nullptr) {
+            b.unparsed = 0;
+            return &b.reply;
+        }
+        const std::string_view rest = std::string_view(b.waiting).substr(b.given, kFeedBytes);
+        if (rest.empty()) {
+            return nullptr;
+        }
+        b.unparsed += rest.size();
+        if (b.unparsed > b.max_bytes + kFeedBytes) {
+            return model::corrupt("reply: longer than " + std::to_string(b.max_bytes) + " bytes");
+        }
+        b.given += rest.size();
+        if (redisReaderFeed(b.reader, rest.data(), rest.size()) != REDIS_OK) {
+            return model::corrupt(std::string("reply: ") + b.reader->errstr);
+        }
+    }
+}
+
+}  // namespace sluice::sinks
