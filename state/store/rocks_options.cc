@@ -55,6 +55,7 @@ class ExpiredRows final : public rocksdb::CompactionFilter {
     explicit ExpiredRows(std::map<std::uint32_t, model::EventTime> frontiers)
         : frontiers_(std::move(frontiers)) {}
 
+    // Asked about merge operands as well as values.
     Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType /*type*/,
                       const rocksdb::Slice& /*value*/, std::string* /*new_value*/,
                       std::string* /*skip_until*/) const override {
@@ -65,11 +66,6 @@ class ExpiredRows final : public rocksdb::CompactionFilter {
         const auto it = frontiers_.find(row->reduction);
         return it != frontiers_.end() && row->slice_end <= it->second ? Decision::kRemove
                                                                       : Decision::kKeep;
-    }
-    bool FilterMergeOperand(int level, const rocksdb::Slice& key,
-                            const rocksdb::Slice& operand) const override {
-        return FilterV2(level, key, ValueType::kMergeOperand, operand, nullptr, nullptr) ==
-               Decision::kRemove;
     }
     const char* Name() const override { return "sluice.ExpiredRows"; }
 
