@@ -27,7 +27,7 @@ constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life n
 
 class Random {
  public:
-    explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull + 0x1234567) {}
+    explicit Random(std::uint64_t seed) : state_(seed * 0xd1342543de82ef95ull) { state_ = next() ^ seed; }
     std::uint64_t next() {  // splitmix64, Steele et al. 2014
         std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ull);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -71,7 +71,7 @@ struct Life {
 class Simulation {
  public:
     Simulation(std::uint64_t seed, const Limits& limits)
-        : random_(seed), narrate_(limits.narrate), log_(seed ^ 1), redis_(seed ^ 2, clock_) {
+        : random_(seed), narrate_(limits.narrate), log_(seed * 3 + 1), redis_(seed * 3 + 2, clock_) {
         seed_ = seed;
     }
 
@@ -260,6 +260,22 @@ bool Simulation::step_life() {
             }
             engine.run();
             life_->running = true;
+            if (narrate_) {
+                const auto hash = engine.sink().handshake();
+                std::string text = hash.present ? "control hash, barrier " + std::to_string(hash.barrier) : "no control hash";
+                for (const auto& [id, frontier] : hash.frontiers) {
+                    text += ", frontier " + id + " " + std::to_string(frontier);
+                }
+                for (const auto& [id, lanes] : hash.lanes) {
+                    text += ", " + std::to_string(std::count_if(lanes.begin(), lanes.end(), [](const auto& l) { return l.has_value(); })) + " lanes";
+                }
+                for (const auto& reduction : engine.restored().reductions) {
+                    text += ", checkpoint acknowledged " + std::to_string(reduction.acknowledged.value_or(0)) + " dropped " +
+                            std::to_string(reduction.dropped.value_or(0)) + " windows " +
+                            std::to_string(engine.store().windows_after(reduction.number, model::kBeforeAll)->size());
+                }
+                say("runs from barrier " + std::to_string(engine.restored().number) + ": " + text);
+            }
             run_.replays += engine.coordinator().report().live ? 0 : 1;
             return true;
         }
@@ -359,6 +375,7 @@ Run Simulation::run() {
     }
     disk_ = std::make_unique<SimulatedDisk>(seed_ ^ 3);
     static_cast<void>(disk_->make_directory(kDirectory));
+    static_cast<void>(disk_->sync_directory("/"));
     const auto lives = static_cast<int>(random_.between(2, 6));
     for (int life = 1; life <= lives && run_.failure.empty(); ++life) {
         const bool last = life == lives;
@@ -405,6 +422,9 @@ Run Simulation::run() {
             }
         }
         if (life_->running) {
+            const auto sink = life_->engine->sink().statistics();
+            say("sink: " + std::to_string(sink.results) + " results, " + std::to_string(sink.skipped) + " skipped, " +
+                std::to_string(sink.pending) + " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
             const auto report = life_->engine->coordinator().report();
             run_.checkpoints += report.checkpoints_completed;
             note(report.number);
@@ -438,6 +458,9 @@ void Simulation::judge() {
     }
     for (const auto& [key, value] : wanted) {
         const auto at = found.find(key);
+        if (at == found.end() || at->second != value) {
+            say((at == found.end() ? "missing " : "different ") + key);
+        }
         if (at == found.end()) {
             fail("missing: " + key + " should be " + value);
         } else if (at->second != value) {
