@@ -1,15 +1,19 @@
 #include "state/io/io_engine.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <condition_variable>
 #include <csignal>
@@ -588,8 +592,46 @@ TEST_F(Protocol, ADeviceThatRefusesDirectWritesGetsThemThroughTheCache) {
     EXPECT_TRUE(content(at("f")) == bytes);
 }
 
+TEST_F(Protocol, WholeBlocksOfBigFilesGoPastTheCache) {
+    std::size_t direct = 0;
+    bool aligned = true;
+    script_.answer = [&](const IoRequest& request) {
+        if (request.kind == IoRequest::Kind::write &&
+            (::fcntl(request.descriptor, F_GETFL) & O_DIRECT) != 0) {
+            ++direct;
+            aligned = aligned && request.offset % 4096 == 0 && request.length % 4096 == 0 &&
+                      std::bit_cast<std::uintptr_t>(request.bytes) % 4096 == 0;
+        }
+        return kAsAsked;
+    };
+    open();
+    {
+        const int probe = ::open(at("probe").c_str(), O_WRONLY | O_CREAT | O_DIRECT, 0600);
+        struct statfs about {};
+        const bool taken = probe >= 0 && ::fstatfs(probe, &about) == 0;
+        ::close(probe);
+        if (!taken || about.f_type != EXT4_SUPER_MAGIC) {
+            GTEST_SKIP() << "the test directory's file system takes no O_DIRECT";
+        }
+    }
+    auto small = create("small");
+    ASSERT_TRUE(small->append(noise(50'000, 1)));
+    ASSERT_TRUE(small->sync());
+    EXPECT_EQ(direct, 0u);
+    auto big = create("big");
+    ASSERT_TRUE(big->append("odd start"));
+    ASSERT_TRUE(big->flush());
+    ASSERT_TRUE(big->append(noise(1'500'000, 1)));
+    ASSERT_TRUE(big->sync());
+    EXPECT_EQ(direct, 4u) << "the first and the last block are not whole";
+    EXPECT_TRUE(aligned);
+    EXPECT_TRUE(content(at("big")) == "odd start" + noise(1'500'000, 1));
+}
+
 TEST_F(Protocol, SyncWaitsForEveryWriteAndTheirOrderDoesNotMatter) {
-    script_.answer = [](const IoRequest& request) {
+    bool early = false;
+    script_.answer = [&](const IoRequest& request) {
+        early |= request.kind == IoRequest::Kind::data_sync && !script_.held.empty();
         return request.kind == IoRequest::Kind::write ? kLater : kAsAsked;
     };
     open();
@@ -598,9 +640,13 @@ TEST_F(Protocol, SyncWaitsForEveryWriteAndTheirOrderDoesNotMatter) {
     ASSERT_TRUE(file->append(bytes));
     auto synced = std::async(std::launch::async, [&] { return file->sync(); });
     script_.wait_for_held(4);
+    for (int i = 0; i < 1000; ++i) {
+        std::this_thread::yield();  // every chance to do it wrong
+    }
     EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 0u);
     script_.release();
     EXPECT_TRUE(synced.get());
+    EXPECT_FALSE(early);
     EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 1u);
     EXPECT_TRUE(content(at("f")) == bytes);
 }
