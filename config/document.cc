@@ -56,17 +56,17 @@ class Converter {
  public:
     Converter(std::string_view source, std::uint32_t origin) : source_(source), origin_(origin) {}
 
-    Node convert(const toml::node& from) const {
-        Node node;
+    TomlNode convert(const toml::node& from) const {
+        TomlNode node;
         node.value = to_spot(from.source(), origin_);
         node.key = node.value;
         switch (from.type()) {
             case toml::node_type::table: {
                 const toml::table& table = *from.as_table();
-                node.kind = Node::Kind::table;
+                node.kind = TomlNode::Kind::table;
                 node.inline_table = table.is_inline();
                 for (const auto& [key, value] : table) {
-                    Node member = convert(value);
+                    TomlNode member = convert(value);
                     member.key = to_spot(key.source(), origin_);
                     node.members.emplace_back(std::string(key.str()), std::move(member));
                 }
@@ -77,36 +77,36 @@ class Converter {
                 break;
             }
             case toml::node_type::array:
-                node.kind = Node::Kind::array;
+                node.kind = TomlNode::Kind::array;
                 for (const toml::node& item : *from.as_array()) {
                     node.items.push_back(convert(item));
                 }
-                node.tables =
-                    !node.items.empty() && std::ranges::all_of(node.items, [](const Node& item) {
-                        return item.kind == Node::Kind::table && !item.inline_table;
-                    });
+                node.tables = !node.items.empty() &&
+                              std::ranges::all_of(node.items, [](const TomlNode& item) {
+                                  return item.kind == TomlNode::Kind::table && !item.inline_table;
+                              });
                 break;
             case toml::node_type::string:
-                node.kind = Node::Kind::text;
+                node.kind = TomlNode::Kind::text;
                 node.text = from.as_string()->get();
                 break;
             case toml::node_type::integer:
-                node.kind = Node::Kind::integer;
+                node.kind = TomlNode::Kind::integer;
                 node.integer = from.as_integer()->get();
                 node.text = text_at(source_, node.value);
                 break;
             case toml::node_type::floating_point:
-                node.kind = Node::Kind::real;
+                node.kind = TomlNode::Kind::real;
                 node.real = from.as_floating_point()->get();
                 node.text = text_at(source_, node.value);
                 break;
             case toml::node_type::boolean:
-                node.kind = Node::Kind::boolean;
+                node.kind = TomlNode::Kind::boolean;
                 node.boolean = from.as_boolean()->get();
                 node.text = node.boolean ? "true" : "false";
                 break;
             default:
-                node.kind = Node::Kind::time;
+                node.kind = TomlNode::Kind::time;
                 node.text = text_at(source_, node.value);
                 break;
         }
@@ -184,7 +184,7 @@ std::vector<std::string> split_lines(std::string_view text) {
 
 }  // namespace
 
-const Node* Node::find(std::string_view name) const {
+const TomlNode* TomlNode::find(std::string_view name) const {
     for (const auto& [name_of_member, node] : members) {
         if (name_of_member == name) {
             return &node;
@@ -193,20 +193,20 @@ const Node* Node::find(std::string_view name) const {
     return nullptr;
 }
 
-std::string_view kind_name(Node::Kind kind) {
+std::string_view kind_name(TomlNode::Kind kind) {
     switch (kind) {
-        case Node::Kind::table:
+        case TomlNode::Kind::table:
             return "a table";
-        case Node::Kind::array:
+        case TomlNode::Kind::array:
             return "a list";
-        case Node::Kind::text:
+        case TomlNode::Kind::text:
             return "text";
-        case Node::Kind::integer:
-        case Node::Kind::real:
+        case TomlNode::Kind::integer:
+        case TomlNode::Kind::real:
             return "a number";
-        case Node::Kind::boolean:
+        case TomlNode::Kind::boolean:
             return "true or false";
-        case Node::Kind::time:
+        case TomlNode::Kind::time:
             return "a date or time";
     }
     return "";
@@ -301,8 +301,8 @@ Document parse_override(std::string_view text, std::uint32_t origin) {
         document.errors.push_back({to_spot(error.source(), origin), tidy(error.description()), ""});
         return document;
     }
-    Node* leaf = &document.root;
-    while (leaf->kind == Node::Kind::table && !leaf->members.empty()) {
+    TomlNode* leaf = &document.root;
+    while (leaf->kind == TomlNode::Kind::table && !leaf->members.empty()) {
         leaf = &leaf->members.front().second;
     }
     leaf->text = std::string(text.substr(equals + 1));
@@ -313,14 +313,14 @@ Document parse_override(std::string_view text, std::uint32_t origin) {
     return document;
 }
 
-void apply_override(Node& base, const Node& over) {
+void apply_override(TomlNode& base, const TomlNode& over) {
     for (const auto& [name, node] : over.members) {
         const auto found =
             std::ranges::find(base.members, name, [](const auto& member) { return member.first; });
         if (found == base.members.end()) {
             base.members.emplace_back(name, node);
-        } else if (node.kind == Node::Kind::table && !node.inline_table &&
-                   found->second.kind == Node::Kind::table) {
+        } else if (node.kind == TomlNode::Kind::table && !node.inline_table &&
+                   found->second.kind == TomlNode::Kind::table) {
             apply_override(found->second, node);
         } else {
             found->second = node;
@@ -343,7 +343,7 @@ std::string_view line_of(std::string_view source, std::uint32_t line) {
     return found;
 }
 
-Spot spot_in_text(const Node& node, std::string_view source, std::size_t offset,
+Spot spot_in_text(const TomlNode& node, std::string_view source, std::size_t offset,
                   std::size_t length) {
     Spot spot = node.value;
     // Walk the text as written from its first quote, counting the bytes of content that each

@@ -34,8 +34,9 @@ std::vector<LibraryVersion> library_versions() {
          gnu_get_libc_version()},
         {"kernel", "", running_kernel()},
         {"librdkafka", SLUICE_RDKAFKA_VERSION, rd_kafka_version_str()},
-        {"rocksdb", std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
-                        std::to_string(ROCKSDB_PATCH),
+        {"rocksdb",
+         std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
+             std::to_string(ROCKSDB_PATCH),
          rocksdb::GetRocksVersionAsString()},
         {"liburing", SLUICE_LIBURING_VERSION, ""},
         {"hiredis", SLUICE_HIREDIS_VERSION, ""},
