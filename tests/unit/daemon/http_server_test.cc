@@ -214,10 +214,9 @@ TEST_F(HttpTest, DoesNotTakeASocketFromALivingServer) {
     EXPECT_EQ(get("/livez").status, 200);
 }
 
-TEST_F(HttpTest, TakesASocketPathOfAnyLength) {
-    folder_ += "/" + std::string(100, 'a') + "/" + std::string(100, 'b');
-    std::filesystem::create_directories(folder_);
-    settings_.socket_path = folder_ + "/control.sock";
+TEST_F(HttpTest, MakesItsFolderAndTakesAPathOfAnyLength) {
+    settings_.socket_path =
+        folder_ + "/" + std::string(100, 'a') + "/" + std::string(100, 'b') + "/control.sock";
     open();
     EXPECT_EQ(get("/livez").status, 200);
 }
