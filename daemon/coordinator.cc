@@ -76,20 +76,25 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         replay_.push_back(std::move(barrier));
     }
     owned_ = meta_.partitions.size();
+    sent_deadline_ = start.sent_deadline;
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
         open_ends_[r].insert(start.open_ends[r].begin(), start.open_ends[r].end());
         retained_[r].dropped = meta_.reductions[r].dropped.value_or(kNoTime);
     }
-    // Windows that were closed before the checkpoint and not acknowledged in it.
+    checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    collect_progress();
+    // What was over before the checkpoint: not acknowledged in it, or wanted again because Redis
+    // lost it.
     Allowance allowance;
     allowance.barrier = journaled_;
     allowance.processing_time = meta_.tick;
+    if (const model::EventTime over = least_watermark(); over != model::kAfterAll) {
+        allowance.event_time = over;
+    }
     allowance.incomplete_before = incomplete_before(meta_);
     parts_.emitter.allow(allowance);
-    checkpoint_begun_ms_ = parts_.clock.steady_ms();
-    collect_progress();
     publish();
 }
 
@@ -389,6 +394,16 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
+            if (std::any_of(progress_.begin(), progress_.end(), [](const auto& worker) { return worker.guarded; })) {
+                // A record above the guard was folded and moved nothing. After a crash it would be
+                // judged by a newer guard: what follows must not rest on that, so the place is
+                // written down first.
+                model::Barrier barrier;
+                barrier.kind = model::BarrierKind::cap;
+                barrier.time = time_keeper_.state().cap;
+                barrier.clock = time_keeper_.next_clock();
+                issue(std::move(barrier));
+            }
             close_under_way_ = true;
             Order order;
             order.kind = Order::Kind::close;
@@ -401,8 +416,10 @@ bool Coordinator::close_what_is_over() {
 }
 
 // A partition found while the daemon runs. It is read from its beginning, behind a cut that carries
-// the pipeline's watermark: the cut's floor holds from offset 0 for a partition that it does not
-// list, so old records in it are late, in replay too.
+// the pipeline's watermark, so old records in it are late. The order comes before the cut, and the
+// worker holds the partition until it has applied the cut: so the entry in the journal names the
+// partition and where it begins. Without that, a restart would take it up a second time, behind
+// another cut, after results that rest on the first.
 void Coordinator::take_up_partitions() {
     std::vector<Found> found;
     {
@@ -413,9 +430,12 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    view.take_up = true;
-    for (model::Barrier& barrier : time_keeper_.decide(view)) {
-        issue(std::move(barrier));
+    if (time_keeper_.watermark(view) < sent_deadline_) {
+        // The last run sent results without these partitions; until the watermark is past them, a
+        // record of theirs could still fall into such a window.
+        std::lock_guard lock(mutex_);
+        found_.insert(found_.begin(), found.begin(), found.end());
+        return;
     }
     for (const Found& one : found) {
         Order order;
@@ -426,9 +446,21 @@ void Coordinator::take_up_partitions() {
         order.until = one.until;
         order.time = time_keeper_.state().floor;
         order.worker = static_cast<std::uint32_t>(one.partition % parts_.workers.size());
-        ++owned_;
         undertake(std::move(order));
     }
+    view.take_up = true;
+    auto barriers = time_keeper_.decide(view);
+    if (barriers.empty()) {  // no watermark to carry: a cut that raises nothing
+        model::Barrier barrier;
+        barrier.kind = model::BarrierKind::cut;
+        barrier.time = time_keeper_.state().floor;
+        barrier.clock = time_keeper_.next_clock();
+        barriers.push_back(std::move(barrier));
+    }
+    for (model::Barrier& barrier : barriers) {
+        issue(std::move(barrier));
+    }
+    owned_ += found.size();
 }
 
 void Coordinator::add_partition(Found found) {

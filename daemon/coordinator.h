@@ -50,6 +50,8 @@ struct StartingPoint {
     state::CheckpointMeta meta;            // reductions in the pipeline's order
     std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
     model::BarrierNumber journal_end = 0;  // the last journaled number
+    // Event time: the greatest window end + lateness of any result that an earlier run sent.
+    model::EventTime sent_deadline = kNoTime;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
 };
@@ -175,6 +177,7 @@ class Coordinator {
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
+    model::EventTime sent_deadline_ = kNoTime;
     bool live_ = false;
     bool close_under_way_ = false;
 

@@ -14,7 +14,6 @@ int not_in_this_build(const char* command) {
 
 }  // namespace
 
-int command_run(const RunOptions& /*options*/) { return not_in_this_build("run"); }
 int command_demo(const DemoOptions& /*options*/) { return not_in_this_build("demo"); }
 
 }  // namespace sluice::daemon

@@ -3,6 +3,9 @@
 // UTF-8, control characters and that strings are closed; iteration checks commas, colons and
 // brackets; what neither looks at (escapes, numbers, literals) is checked here. Members are matched
 // while they pass by, so that of duplicates the last wins.
+//
+// Most documents hold no backslash. Then a text ends where the next token begins, less blanks and
+// the quote, and needs no look at its characters; a name needs only to be compared.
 
 #include "ingest/decoder.h"
 
@@ -32,7 +35,25 @@ using model::Type;
 struct Node {
     struct Member {
         std::string name;
+        // The first 8 bytes of the name with its closing quote, and which of them count.
+        std::uint64_t prefix;
+        std::uint64_t mask;
         std::unique_ptr<Node> node;
+
+        Member(std::string n, std::unique_ptr<Node> child)
+            : name(std::move(n)), prefix(0), mask(0), node(std::move(child)) {
+            const std::string quoted = name + '"';
+            const std::size_t size = std::min<std::size_t>(8, quoted.size());
+            std::memcpy(&prefix, quoted.data(), size);
+            std::memset(&mask, 0xFF, size);
+        }
+        // Whether the text behind `at` is this name and a quote. `word`: the 8 bytes at `at`. There
+        // are as many bytes behind `at` as the longest name has, and 8.
+        bool is_at(const char* at, std::uint64_t word) const {
+            return ((word ^ prefix) & mask) == 0 &&
+                   (name.size() < 8 ||
+                    (std::memcmp(at, name.data(), name.size()) == 0 && at[name.size()] == '"'));
+        }
     };
     struct Element {
         std::int64_t index;
@@ -73,6 +94,12 @@ inline const char* find_quote_or_backslash(const char* at) {
 }
 
 inline bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+inline std::string_view trimmed(std::string_view token) {
+    while (!token.empty() && is_space(token.back())) {
+        token.remove_suffix(1);
+    }
+    return token;
+}
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool is_json_number(std::string_view t) {
@@ -113,6 +140,25 @@ bool is_json_number(std::string_view t) {
         }
     }
     return at == end;
+}
+
+// The integer that the text is, if it has at most 18 digits.
+inline std::optional<std::int64_t> short_integer(std::string_view t) {
+    const bool negative = !t.empty() && t.front() == '-';
+    if (negative) {
+        t.remove_prefix(1);
+    }
+    if (t.empty() || t.size() > 18 || (t.front() == '0' && t.size() > 1)) {
+        return std::nullopt;
+    }
+    std::int64_t v = 0;
+    for (const char c : t) {
+        if (!is_digit(c)) {
+            return std::nullopt;
+        }
+        v = v * 10 + (c - '0');
+    }
+    return negative ? -v : v;
 }
 
 int hex_digit(char c) {
@@ -258,7 +304,10 @@ std::optional<EventTime> to_ms(const Scalar& number, std::int64_t per_second) {
     switch (number.type) {
         case Type::integer: {
             const std::int64_t v = number.value.integer;
-            if (per_second >= 1000) {
+            if (per_second == 1000) {
+                return in_calendar(v) ? std::optional(v) : std::nullopt;
+            }
+            if (per_second > 1000) {
                 const EventTime t = model::floor_div(v, per_second / 1000);
                 return in_calendar(t) ? std::optional(t) : std::nullopt;
             }
@@ -335,6 +384,13 @@ std::expected<EventTime, const char*> event_time(const Scalar& value, config::Ti
     }
     Scalar number = value;
     if (value.type == Type::text) {
+        if (const auto integer = short_integer(value.value.text.view())) {
+            const auto t = to_ms(Scalar::of(*integer), units_per_second(unit));
+            if (!t) {
+                return std::unexpected(kFarTime);
+            }
+            return *t;
+        }
         const model::Computed read = model::parse_json_number(value.value.text.view());
         if (read.fault == model::Fault::overflow) {
             return std::unexpected(kFarTime);
@@ -363,6 +419,7 @@ struct Decoder::Plan {
     std::size_t columns = 0;
     Node root;
     std::size_t nodes = 1;
+    std::size_t longest_name = 0;
     std::vector<std::uint32_t> json_columns;
     std::vector<std::uint32_t> topic, partition, offset, timestamp, key;
     std::vector<Names> headers;
@@ -422,7 +479,8 @@ struct Decoder::Plan {
                     return m.node.get();
                 }
             }
-            parent.members.push_back({*name, std::make_unique<Node>()});
+            longest_name = std::max(longest_name, name->size());
+            parent.members.emplace_back(*name, std::make_unique<Node>());
             parent.members.back().node->number = nodes++;
             return parent.members.back().node.get();
         }
@@ -462,6 +520,7 @@ struct Decoder::Work {
     std::size_t row = 0;
     std::uint64_t serial = 0;         // of the document
     std::vector<std::uint64_t> seen;  // by node number: the document in which it was met last
+    bool escapes = false;             // the document holds a backslash
     std::string unescaped;
 
     // Only if the event time is a computed one.
@@ -478,12 +537,30 @@ struct Decoder::Work {
                   "memory for a 16 KiB parser");
     }
 
-    Column& column(std::uint32_t c) { return batch->records.columns[c]; }
-    void set(std::uint32_t c, const Scalar& value) { column(c).set(row, value); }
+    // By column number, into the batch; the members of a Scalar are set one by one, because a store
+    // of its parts followed by a load of the whole stalls.
+    struct Cells {
+        Type* type;
+        model::Payload* value;
+    };
+    std::vector<Cells> cells;
+    void set(std::uint32_t c, const Scalar& value) {
+        cells[c].type[row] = value.type;
+        cells[c].value[row] = value.value;
+    }
+    void set_null(std::uint32_t c) { cells[c].type[row] = Type::null; }
+    void set_integer(std::uint32_t c, std::int64_t v) {
+        cells[c].type[row] = Type::integer;
+        cells[c].value[row].integer = v;
+    }
+    void set_text(std::uint32_t c, std::string_view text) {
+        cells[c].type[row] = Type::text;
+        cells[c].value[row].text = {text.data(), static_cast<std::uint32_t>(text.size())};
+    }
 
     void forget(const Node& node) {
         if (node.column) {
-            column(*node.column).type[row] = Type::null;
+            set_null(*node.column);
         }
         for (const auto& m : node.members) {
             forget(*m.node);
@@ -504,14 +581,24 @@ struct Decoder::Work {
     // The walk. `node` is null where no column is named below. Returns a reason or null.
     const char* walk_members(ondemand::object& object, const Node* node, std::uint32_t depth);
     const char* walk_elements(ondemand::array& array, const Node* node, std::uint32_t depth);
-    const char* walk(ondemand::value value, const Node* node, std::uint32_t depth);
-    const char* text(ondemand::value& value, const Node* node);
-    const char* number(ondemand::value& value, const Node* node);
-    const char* literal(ondemand::value& value, const Node* node, std::string_view word,
+    const char* walk(ondemand::value& value, const Node* node, std::uint32_t depth);
+    const char* text(ondemand::value& value, std::string_view token, const Node* node);
+    const char* number(std::string_view token, const Node* node);
+    const char* literal(std::string_view token, const Node* node, std::string_view word,
                         const Scalar& scalar);
     const Node* find(const Node& node, std::string_view name) const {
         for (const auto& m : node.members) {
             if (m.name == name) {
+                return m.node.get();
+            }
+        }
+        return nullptr;
+    }
+    const Node* find_at(const Node& node, const char* at) const {
+        std::uint64_t word = 0;
+        std::memcpy(&word, at, sizeof word);
+        for (const auto& m : node.members) {
+            if (m.is_at(at, word)) {
                 return m.node.get();
             }
         }
@@ -524,44 +611,37 @@ struct Decoder::Work {
     void keep(const Record& record);
 };
 
-namespace {
-
-inline std::string_view trimmed(std::string_view token) {
-    while (!token.empty() && is_space(token.back())) {
-        token.remove_suffix(1);
-    }
-    return token;
-}
-
-}  // namespace
-
-const char* Decoder::Work::text(ondemand::value& value, const Node* node) {
+const char* Decoder::Work::text(ondemand::value& value, std::string_view token, const Node* node) {
+    // To consume it is enough.
     ondemand::raw_json_string raw;
     if (const auto error = value.get_raw_json_string().get(raw)) {
         return reason_of(error);
     }
-    const char* begin = raw.raw();
-    const char* end = find_quote_or_backslash(begin);
-    if (*end == '"') {
-        if (node != nullptr && node->column) {
-            set(*node->column, Scalar::of(batch->records.arena.copy(
-                                   {begin, static_cast<std::size_t>(end - begin)})));
+    const bool named = node != nullptr && node->column;
+    if (!escapes) {
+        if (named) {
+            token = trimmed(token);
+            set_text(*node->column, batch->records.arena.copy(token.substr(1, token.size() - 2)));
         }
         return nullptr;
     }
-    if (!unescape(begin, unescaped)) {
+    if (!unescape(token.data() + 1, unescaped)) {
         return kBadEscape;
     }
-    if (node != nullptr && node->column) {
-        set(*node->column, Scalar::of(batch->records.arena.copy(unescaped)));
+    if (named) {
+        set_text(*node->column, batch->records.arena.copy(unescaped));
     }
     return nullptr;
 }
 
-const char* Decoder::Work::number(ondemand::value& value, const Node* node) {
-    const std::string_view token = trimmed(value.raw_json_token());
+const char* Decoder::Work::number(std::string_view token, const Node* node) {
+    token = trimmed(token);
     if (node == nullptr || !node->column) {
         return is_json_number(token) ? nullptr : kBadNumber;
+    }
+    if (const auto integer = short_integer(token)) {
+        set_integer(*node->column, *integer);
+        return nullptr;
     }
     const model::Computed read = model::parse_json_number(token);
     if (read.fault == model::Fault::unreadable) {
@@ -572,9 +652,9 @@ const char* Decoder::Work::number(ondemand::value& value, const Node* node) {
     return nullptr;
 }
 
-const char* Decoder::Work::literal(ondemand::value& value, const Node* node, std::string_view word,
+const char* Decoder::Work::literal(std::string_view token, const Node* node, std::string_view word,
                                    const Scalar& scalar) {
-    if (trimmed(value.raw_json_token()) != word) {
+    if (trimmed(token) != word) {
         return kBadLiteral;
     }
     if (node != nullptr && node->column) {
@@ -583,14 +663,14 @@ const char* Decoder::Work::literal(ondemand::value& value, const Node* node, std
     return nullptr;
 }
 
-const char* Decoder::Work::walk(ondemand::value value, const Node* node, std::uint32_t depth) {
+const char* Decoder::Work::walk(ondemand::value& value, const Node* node, std::uint32_t depth) {
     if (node != nullptr) {
         enter(*node);
     }
     const std::string_view token = value.raw_json_token();
     switch (token.empty() ? '\0' : token.front()) {
         case '"':
-            return text(value, node);
+            return text(value, token, node);
         case '{': {
             if (node != nullptr && node->column) {
                 ++batch->errors.wrong_type;
@@ -612,13 +692,13 @@ const char* Decoder::Work::walk(ondemand::value value, const Node* node, std::ui
             return walk_elements(array, node, depth + 1);
         }
         case 't':
-            return literal(value, node, "true", Scalar::of(true));
+            return literal(token, node, "true", Scalar::of(true));
         case 'f':
-            return literal(value, node, "false", Scalar::of(false));
+            return literal(token, node, "false", Scalar::of(false));
         case 'n':
-            return literal(value, node, "null", Scalar::null());
+            return literal(token, node, "null", Scalar::null());
         default:
-            return number(value, node);
+            return number(token, node);
     }
 }
 
@@ -628,24 +708,20 @@ const char* Decoder::Work::walk_members(ondemand::object& object, const Node* no
         return "nested too deeply";
     }
     for (auto item : object) {
-        ondemand::field field;
-        if (const auto error = std::move(item).get(field)) {
-            return reason_of(error);
+        if (item.error() != simdjson::SUCCESS) {
+            return reason_of(item.error());
         }
+        // By reference: copying it costs more than the rest of the loop (small stores, wide loads).
+        ondemand::field&& field = std::move(item).value_unsafe();
         const char* name = field.key().raw();
-        const char* end = find_quote_or_backslash(name);
         const Node* next = nullptr;
-        if (*end == '"') {
-            if (node != nullptr) {
-                next = find(*node, {name, static_cast<std::size_t>(end - name)});
-            }
+        if (!escapes) {
+            next = node == nullptr ? nullptr : find_at(*node, name);
         } else {
             if (!unescape(name, unescaped)) {
                 return kBadEscape;
             }
-            if (node != nullptr) {
-                next = find(*node, unescaped);
-            }
+            next = node == nullptr ? nullptr : find(*node, unescaped);
         }
         if (const char* reason = walk(field.value(), next, depth)) {
             return reason;
@@ -661,10 +737,10 @@ const char* Decoder::Work::walk_elements(ondemand::array& array, const Node* nod
     }
     std::int64_t index = 0;
     for (auto item : array) {
-        ondemand::value value;
-        if (const auto error = std::move(item).get(value)) {
-            return reason_of(error);
+        if (item.error() != simdjson::SUCCESS) {
+            return reason_of(item.error());
         }
+        ondemand::value&& value = std::move(item).value_unsafe();
         const Node* next = nullptr;
         if (node != nullptr) {
             for (const auto& e : node->elements) {
@@ -689,11 +765,13 @@ const char* Decoder::Work::document(std::string_view value) {
     if (value.starts_with("\xEF\xBB\xBF")) {
         return "not JSON: a byte order mark";
     }
-    if (padded.size() < value.size() + simdjson::SIMDJSON_PADDING) {
-        padded.resize(std::bit_ceil(value.size() + simdjson::SIMDJSON_PADDING));
+    const std::size_t needed = value.size() + simdjson::SIMDJSON_PADDING + plan.longest_name;
+    if (padded.size() < needed) {
+        padded.resize(std::bit_ceil(needed));
     }
     std::memcpy(padded.data(), value.data(), value.size());
     std::memset(padded.data() + value.size(), ' ', simdjson::SIMDJSON_PADDING);
+    escapes = std::memchr(padded.data(), '\\', value.size()) != nullptr;
     ++serial;
 
     ondemand::document doc;
@@ -806,6 +884,10 @@ void Decoder::begin(DecodedBatch& batch, std::uint32_t partition, std::size_t ma
     batch.append_time.resize(max_rows);
     Work& w = *work_;
     w.batch = &batch;
+    w.cells.clear();
+    for (auto& column : records.columns) {
+        w.cells.push_back({column.type.data(), column.value.data()});
+    }
     w.max_rows = max_rows;
     w.row = 0;
     w.kept.clear();
@@ -824,7 +906,7 @@ void Decoder::append(const Record& record) {
     records.watermark[row] = model::kBeforeAll;
     w.batch->append_time[row] = record.append_time ? record.timestamp : model::kAfterAll;
     for (const auto c : plan_->json_columns) {
-        records.columns[c].type[row] = Type::null;
+        w.set_null(c);
     }
 
     const config::Source& source = *plan_->source;

@@ -19,6 +19,7 @@
 #include "sinks/resp.h"
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
+#include "state/model/mutant.h"
 
 namespace sluice::sinks {
 namespace {
@@ -63,6 +64,7 @@ struct Transaction {
     bool establishes = false;  // writes the lineage
     bool replication = false;  // writes the replication id
     bool resets = false;
+    bool marks_outside = false;    // of the transaction: broken on purpose
     std::size_t own_commands = 0;  // DEL, HSET
     std::int64_t new_fields = 0;   // that HSET must not exceed
 };
@@ -620,7 +622,7 @@ class RedisSink::Impl {
         writer.command({"SET", fence_key_, encode_fence(c.claim)});
         writer.command({"HGETALL", control_key_});
         writer.command({"EXEC"});
-        writer.command({"WATCH", fence_key_});
+        watch_fence(writer);
         writer.command({"GET", fence_key_});
         writer.command({"INFO", "replication"});
         c.error.clear();
@@ -886,7 +888,7 @@ class RedisSink::Impl {
             refuse_handshake(c);
             return;
         }
-        if (!c.fence || *c.fence != own_value_ || (c.established_when_asked && c.exists == 0)) {
+        if (!fence_is_ours(c) || (c.established_when_asked && c.exists == 0)) {
             start_claim(c);
             return;
         }
@@ -1078,30 +1080,52 @@ class RedisSink::Impl {
 
     // ---- Transactions
 
+    void watch_fence(RequestWriter& writer) const {
+        if (SLUICE_MUTANT(FENCE_NOT_CHECKED)) {
+            writer.command({"UNWATCH"});
+        } else {
+            writer.command({"WATCH", fence_key_});
+        }
+    }
+    bool fence_is_ours(const Connection& c) const {
+        return SLUICE_MUTANT(FENCE_NOT_CHECKED) || (c.fence && *c.fence == own_value_);
+    }
+
     void send(Connection& c) {
         Transaction& t = *c.current;
         c.out.clear();
         RequestWriter writer(c.out);
-        writer.command({"MULTI"});
-        writer.encoded(t.bytes);
         std::vector<std::string> fields;
         collect_fields(c, t, fields);
         t.own_commands = 0;
-        if (t.resets || (c.number == 0 && wipe_)) {
+        const auto write_fields = [&] {
+            if (!fields.empty()) {
+                writer.begin(2 + fields.size());
+                writer.argument("HSET");
+                writer.argument(control_key_);
+                for (const auto& field : fields) {
+                    writer.argument(field);
+                }
+                ++t.own_commands;
+            }
+        };
+        const bool wipes = t.resets || (c.number == 0 && wipe_);
+        t.marks_outside = SLUICE_MUTANT(LANE_MARK_OUTSIDE) && !wipes && !fields.empty();
+        if (t.marks_outside) {
+            write_fields();
+            t.new_fields = std::numeric_limits<std::int64_t>::max();
+        }
+        writer.command({"MULTI"});
+        writer.encoded(t.bytes);
+        if (wipes) {
             writer.command({"DEL", control_key_});
             ++t.own_commands;
         }
-        if (!fields.empty()) {
-            writer.begin(2 + fields.size());
-            writer.argument("HSET");
-            writer.argument(control_key_);
-            for (const auto& field : fields) {
-                writer.argument(field);
-            }
-            ++t.own_commands;
+        if (!t.marks_outside) {
+            write_fields();
         }
         writer.command({"EXEC"});
-        writer.command({"WATCH", fence_key_});
+        watch_fence(writer);
         writer.command({"GET", fence_key_});
         c.queue_failures.clear();
         c.run_failures.clear();
@@ -1204,7 +1228,7 @@ class RedisSink::Impl {
                 c.queue_failures.push_back({i - 1, std::string(trimmed(reply.text()))});
             }
         } else if (i == commands + 1) {
-            take_executed(c, reply, commands);
+            take_executed(c, reply, commands - (c.current->marks_outside ? 1 : 0));
         } else if (reply.is_error()) {  // MULTI, WATCH, GET
             c.queue_failures.push_back({commands, std::string(trimmed(reply.text()))});
         } else if (i == commands + 3) {
@@ -1245,7 +1269,7 @@ class RedisSink::Impl {
         }
         if (c.executed_nil) {
             // Somebody touched the fence. The GET decides who, not the nil.
-            if (c.fence && *c.fence == own_value_) {
+            if (fence_is_ours(c)) {
                 count_retry();
                 send(c);
             } else {
@@ -1361,7 +1385,7 @@ class RedisSink::Impl {
         } else {
             acknowledge(t);
         }
-        if (c.stage == Stage::ready && (!c.fence || *c.fence != own_value_)) {
+        if (c.stage == Stage::ready && !fence_is_ours(c)) {
             start_claim(c);
         }
     }

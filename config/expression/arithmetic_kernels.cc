@@ -5,7 +5,7 @@
 
 #include "config/expression/kernels.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 namespace {
 
@@ -219,4 +219,4 @@ void run_comparison(const Step& step) {
     }
 }
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

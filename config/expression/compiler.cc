@@ -13,6 +13,8 @@
 
 namespace sluice::config {
 
+using namespace expression;
+
 namespace {
 
 using model::Scalar;

@@ -5,7 +5,7 @@
 
 #include "config/expression/kernels.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 namespace {
 
@@ -221,4 +221,4 @@ void run_logic(const Step& step) {
     }
 }
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

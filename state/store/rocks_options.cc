@@ -199,9 +199,9 @@ std::map<std::uint32_t, model::EventTime> DropFrontiers::all() const {
 
 Rocks::~Rocks() {
     if (db) {
-        // What runs in the background is told to stop and waited for; what only waits is taken
-        // back.
-        rocksdb::CancelAllBackgroundWork(db.get(), true);
+        // Close() waits for what runs in the background and takes back what has not begun. Waiting
+        // here would wait for both: for ever, where BackgroundSteps are to run it.
+        rocksdb::CancelAllBackgroundWork(db.get(), false);
         for (auto* handle : {standard, brief}) {
             if (handle != nullptr) {
                 db->DestroyColumnFamilyHandle(handle).PermitUncheckedError();

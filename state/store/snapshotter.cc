@@ -157,6 +157,7 @@ model::Status Snapshotter::link() {
     TRY(id, catalogue_.next_id());
     auto& meta = result_.meta;
     meta = job_.meta;
+    meta.files.clear();  // whoever made the job may have begun from an older snapshot
     meta.id = id;
     path_ = catalogue_.paths().checkpoint(id);
     TRY(disk_.make_directory(path_));

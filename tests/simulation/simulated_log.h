@@ -2,8 +2,8 @@
 //
 // Faults that it can produce: gaps by control and aborted records, batches of random size, records
 // that come late to a reader although they are in the log, an end that is told late, a broker that
-// does not answer, damaged stretches, expiry of old offsets, records handed out again. Nothing
-// blocks; wait() returns at once. Single-threaded, but for wake().
+// does not answer, damaged stretches, expiry of old offsets, a truncated or recreated topic.
+// Nothing blocks; wait() returns at once. Single-threaded.
 #pragma once
 
 #include <cstdint>

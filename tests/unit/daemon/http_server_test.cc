@@ -51,11 +51,11 @@ class HttpTest : public testing::Test {
         server_ = std::move(*server);
     }
 
-    Answer get(const std::string& path) { return request("GET", path); }
-    Answer request(const std::string& method, const std::string& path) {
+    ControlAnswer get(const std::string& path) { return request("GET", path); }
+    ControlAnswer request(const std::string& method, const std::string& path) {
         auto answer = ask({"clicks", {settings_.socket_path}}, method, path, 10'000);
         EXPECT_TRUE(answer) << answer.error().text;
-        return answer ? *answer : Answer{};
+        return answer ? *answer : ControlAnswer{};
     }
 
     // Sends bytes to the TCP port and returns everything that comes back until it closes.
@@ -89,7 +89,7 @@ class HttpTest : public testing::Test {
 
 TEST_F(HttpTest, ServesTheStatusBeforeReady) {
     open();
-    const Answer status = get("/status");
+    const ControlAnswer status = get("/status");
     EXPECT_EQ(status.status, 200);
     EXPECT_EQ(status.body, to_json(status_) + "\n");
     EXPECT_EQ(status.pid, getpid());
@@ -98,7 +98,7 @@ TEST_F(HttpTest, ServesTheStatusBeforeReady) {
 
 TEST_F(HttpTest, ReadinessNamesTheConditionsThatFail) {
     open();
-    const Answer before = get("/readyz?verbose");
+    const ControlAnswer before = get("/readyz?verbose");
     EXPECT_EQ(before.status, 503);
     EXPECT_NE(before.body.find("[-] restore: checkpoint 7: 42 %"), std::string::npos);
 }
@@ -134,7 +134,7 @@ TEST_F(HttpTest, StopsOnlyByPostOnTheSocket) {
 TEST_F(HttpTest, AnswersACheckpointWhenItIsDone) {
     open();
     std::thread worker([this] { waiting_.get_future().get()(std::string("{\"id\":12}")); });
-    const Answer answer = request("POST", "/checkpoint");
+    const ControlAnswer answer = request("POST", "/checkpoint");
     EXPECT_EQ(answer.status, 200);
     EXPECT_EQ(answer.body, "{\"id\":12}\n");
     worker.join();
@@ -143,7 +143,7 @@ TEST_F(HttpTest, AnswersACheckpointWhenItIsDone) {
 TEST_F(HttpTest, ACheckpointThatFailsSaysWhy) {
     open();
     std::thread worker([this] { waiting_.get_future().get()(model::exhausted("disk \"full\"")); });
-    const Answer answer = request("POST", "/checkpoint");
+    const ControlAnswer answer = request("POST", "/checkpoint");
     EXPECT_EQ(answer.status, 503);
     EXPECT_EQ(answer.body, "{\"error\":\"disk \\\"full\\\"\"}\n");
     worker.join();

@@ -77,7 +77,7 @@ TEST(Snapshot, LaterIngestsAndCompactionsNeverTouchItsBytes) {
     std::map<std::string, std::string> before;
     const auto names = disk->list("/state/checkpoints/3");
     ASSERT_OK(names);
-    for (const auto& name : *names) {
+    for (const auto& name : value_of(names)) {
         before[name] = text_of(*disk, "/state/checkpoints/3/" + name);
     }
     EXPECT_GT(before.size(), 5u);
@@ -148,7 +148,7 @@ TEST(Snapshot, RetentionByBytesCountsASharedFileOnce) {
     ASSERT_OK(p.catalogue.retain({10, std::nullopt}));
     EXPECT_EQ(p.catalogue.list()->size(), 3u);
     std::uint64_t all = 0, distinct = 0;
-    for (const auto& info : *p.catalogue.describe()) {
+    for (const auto& info : value_of(p.catalogue.describe())) {
         all += info.bytes;
         distinct += info.new_bytes;
     }
@@ -250,7 +250,7 @@ TEST(Restore, TakesTheNextOlderOneAndSaysWhy) {
         bool full = false;
     };
     const auto table = [](Disk& disk, const std::string& path) {
-        for (const auto& name : *disk.list(path)) {
+        for (const auto& name : value_of(disk.list(path))) {
             if (name.ends_with(".sst")) {
                 return path + "/" + name;
             }
@@ -259,7 +259,7 @@ TEST(Restore, TakesTheNextOlderOneAndSaysWhy) {
     };
     const auto newest_table = [](Disk& disk, const std::string& path) {
         std::string found;
-        for (const auto& name : *disk.list(path)) {
+        for (const auto& name : value_of(disk.list(path))) {
             if (name.ends_with(".sst")) {
                 found = path + "/" + name;
             }
@@ -466,7 +466,7 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
         three_checkpoints(p);
     }
     std::string newest;
-    for (const auto& name : *disk->list("/state/checkpoints/3")) {
+    for (const auto& name : value_of(disk->list("/state/checkpoints/3"))) {
         if (name.ends_with(".sst")) {
             newest = name;
         }
@@ -558,7 +558,7 @@ TEST_P(SnapshotCrash, AtEveryOperationLeavesAWholeSnapshot) {
         const std::uint64_t sum = p.meta->number == 2 ? 3 : 6;
         EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", sum}}));
         EXPECT_EQ(scan_all(*p.store, kStandard, 5000), (Counts{{"b", sum}}));
-        for (const auto& name : *after->list("/state/checkpoints")) {
+        for (const auto& name : value_of(after->list("/state/checkpoints"))) {
             EXPECT_TRUE(after->info("/state/checkpoints/" + name + "/MANIFEST.json")) << name;
         }
         // And it goes on.
@@ -659,7 +659,9 @@ TEST(Snapshot, AbortedOnesLeaveNoBytesBehind) {
     }
     EXPECT_EQ(disk->list("/state/checkpoints")->size(), 1u);
     EXPECT_TRUE(disk->list(p.paths.live() + "/a-1/runs")->empty());
-    ASSERT_OK(p.start());  // a second start sweeps and wipes
+    p.snapshotter.reset();
+    p.store.reset();
+    ASSERT_OK(p.start());  // wipes what the first one left
     EXPECT_EQ(disk->list(p.paths.live())->size(), 1u);
 }
 
