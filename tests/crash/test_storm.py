@@ -119,7 +119,7 @@ class Storm(World):
         return how, ready, time.monotonic() - begun
 
     def test_event_time(self):
-        self.storm(traffic.reductions(lateness="3s"), traffic.SOURCE.replace('"2s"\nidle', '"2s"\nidle'))
+        self.storm(traffic.reductions(lateness="3s"), traffic.SOURCE)
 
     def test_processing_time(self):
         outcome = self.storm(

@@ -72,7 +72,7 @@ SPEND = """
 key = ["country", "user"]
 window = { tumbling = "10s" }
 time = "TIME"
-values = { n = "count()", spend = "sum(amount)", dear = "count() where price >= 100", mean = "mean(amount)", low = "min(price)", high = "max(quantity)", share = "sum(amount) / count(amount)" }
+values = { n = "count()", spend = "sum(amount)", dear = "count() where price >= 100", mean = "mean(amount)", low = "min(price)", high = "max(quantity)", each = "sum(amount) / count(amount)" }
 ttl = "none"
 """
 LAST = """
@@ -82,7 +82,7 @@ key = [{ who = "geo.user" }]
 window = { tumbling = "7s", offset = "3s" }
 time = "TIME"
 values = { first = "first(kind)", last = "last(price)", q = "sum(quantity)", total = "sum(float(price))" }
-write = ["HSET last:{who:enc}:{window.start:s} first {first} last {last} q {q} total {total} end {window.end:rfc3339} rev {rev}", "SET 'last user':{who}:{window.end} {q}"]
+write = ["HSET last:{who:enc}:{window.start:s} first {first} last {last} q {q} total {total} end {window.end:rfc3339} rev {rev}", "SET 'last user:{who}:{window.end}' {q}"]
 ttl = "2h"
 null_key = "keep"
 """

@@ -71,7 +71,7 @@ class EventTime(World):
             for i in range(1500):
                 value, at = stream.record()
                 if i % 100 == 50:
-                    at = now + 3_600_000 + i  # beyond any cap
+                    at = now + 1_800_000 + i  # beyond any cap
                 producer.send(self.topic, value, partition=i % 2, timestamp=at)
             producer.flush()
         config = self.configure(
@@ -165,7 +165,7 @@ class ProcessingTime(World):
     def test_every_record_is_in_exactly_one_window(self):
         self.kafka.create_topic(self.topic, 3)
         config = self.configure(
-            traffic.reductions("processing").replace('"10s"', '"1s"').replace('"7s"', '"700ms"'),
+            traffic.reductions("processing").replace('"10s"', '"1s"').replace('"7s"', '"700ms"').replace('"3s"', '"300ms"'),
             source='timestamp = "at"', steps=traffic.STEPS,
         )
         daemon = self.sluice(config)
