@@ -303,6 +303,14 @@ TEST(Load, AnOutcomeSaysWhyAFileCannotBeRead) {
     EXPECT_EQ(load("/", {}, environment()).outcome, Outcome::unreadable);
 }
 
+TEST(Load, TextThatIsNotUtf8IsPointedAt) {
+    const Loaded loaded =
+        load_text("name = \"cl\xffks\"\n[threads]\nworkrs = 1\n", "a.toml", {}, environment());
+    EXPECT_EQ(loaded.outcome, Outcome::invalid);
+    EXPECT_EQ(loaded.diagnostics[0].column, 10U) << to_text(loaded.diagnostics);
+    EXPECT_NE(to_text(loaded.diagnostics).find("did you mean `workers`"), std::string::npos);
+}
+
 // ---- recorded inputs ----
 
 TEST(Inputs, DifferWhenAResultCan) {
