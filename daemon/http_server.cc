@@ -119,7 +119,7 @@ class HttpServer::Running {
             while (!io_.stopped()) {
                 try {
                     io_.run();
-                } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+                } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): see below
                     // One connection's trouble (no memory for its answer); the others go on.
                 }
             }

@@ -307,8 +307,10 @@ TEST(Load, TextThatIsNotUtf8IsPointedAt) {
     const Loaded loaded =
         load_text("name = \"cl\xffks\"\n[threads]\nworkrs = 1\n", "a.toml", {}, environment());
     EXPECT_EQ(loaded.outcome, Outcome::invalid);
-    EXPECT_EQ(loaded.diagnostics[0].column, 10U) << to_text(loaded.diagnostics);
-    EXPECT_NE(to_text(loaded.diagnostics).find("did you mean `workers`"), std::string::npos);
+    const std::string text = to_text(loaded.diagnostics);
+    EXPECT_NE(text.find("a.toml:1:10: error: not TOML"), std::string::npos) << text;
+    EXPECT_NE(text.find("cl?ks"), std::string::npos) << text;
+    EXPECT_NE(text.find("did you mean `workers`"), std::string::npos) << text;
 }
 
 // ---- recorded inputs ----
