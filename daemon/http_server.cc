@@ -1,3 +1,5 @@
+#include "daemon/http_server.h"
+
 // <utility> before Boost: Asio 1.18 uses std::exchange without including it.
 #include <utility>
 // clang-format off
@@ -25,7 +27,6 @@
 #include <set>
 #include <thread>
 
-#include "daemon/http_server.h"
 #include "daemon/metrics.h"
 #include "daemon/socket_path.h"
 #include "daemon/version.h"
@@ -118,7 +119,7 @@ class HttpServer::Running {
             while (!io_.stopped()) {
                 try {
                     io_.run();
-                } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+                } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): see below
                     // One connection's trouble (no memory for its answer); the others go on.
                 }
             }

@@ -2,7 +2,6 @@
 
 #include <gnu/libc-version.h>
 #include <librdkafka/rdkafka.h>
-#include <rocksdb/version.h>
 #include <sys/utsname.h>
 #include <xxhash.h>
 #include <zstd.h>
@@ -34,10 +33,7 @@ std::vector<LibraryVersion> library_versions() {
          gnu_get_libc_version()},
         {"kernel", "", running_kernel()},
         {"librdkafka", SLUICE_RDKAFKA_VERSION, rd_kafka_version_str()},
-        {"rocksdb",
-         std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
-             std::to_string(ROCKSDB_PATCH),
-         rocksdb::GetRocksVersionAsString()},
+        {"rocksdb", SLUICE_ROCKSDB_VERSION, ""},
         {"liburing", SLUICE_LIBURING_VERSION, ""},
         {"hiredis", SLUICE_HIREDIS_VERSION, ""},
         {"boost",

@@ -303,6 +303,16 @@ TEST(Load, AnOutcomeSaysWhyAFileCannotBeRead) {
     EXPECT_EQ(load("/", {}, environment()).outcome, Outcome::unreadable);
 }
 
+TEST(Load, TextThatIsNotUtf8IsPointedAt) {
+    const Loaded loaded =
+        load_text("name = \"cl\xffks\"\n[threads]\nworkrs = 1\n", "a.toml", {}, environment());
+    EXPECT_EQ(loaded.outcome, Outcome::invalid);
+    const std::string text = to_text(loaded.diagnostics);
+    EXPECT_NE(text.find("a.toml:1:10: error: not TOML"), std::string::npos) << text;
+    EXPECT_NE(text.find("cl?ks"), std::string::npos) << text;
+    EXPECT_NE(text.find("did you mean `workers`"), std::string::npos) << text;
+}
+
 // ---- recorded inputs ----
 
 TEST(Inputs, DifferWhenAResultCan) {
