@@ -56,17 +56,17 @@ class Converter {
  public:
     Converter(std::string_view source, std::uint32_t origin) : source_(source), origin_(origin) {}
 
-    Node convert(const toml::node& from) const {
-        Node node;
+    TomlNode convert(const toml::node& from) const {
+        TomlNode node;
         node.value = to_spot(from.source(), origin_);
         node.key = node.value;
         switch (from.type()) {
             case toml::node_type::table: {
                 const toml::table& table = *from.as_table();
-                node.kind = Node::Kind::table;
+                node.kind = TomlNode::Kind::table;
                 node.inline_table = table.is_inline();
                 for (const auto& [key, value] : table) {
-                    Node member = convert(value);
+                    TomlNode member = convert(value);
                     member.key = to_spot(key.source(), origin_);
                     node.members.emplace_back(std::string(key.str()), std::move(member));
                 }
@@ -77,36 +77,36 @@ class Converter {
                 break;
             }
             case toml::node_type::array:
-                node.kind = Node::Kind::array;
+                node.kind = TomlNode::Kind::array;
                 for (const toml::node& item : *from.as_array()) {
                     node.items.push_back(convert(item));
                 }
-                node.tables =
-                    !node.items.empty() && std::ranges::all_of(node.items, [](const Node& item) {
-                        return item.kind == Node::Kind::table && !item.inline_table;
-                    });
+                node.tables = !node.items.empty() &&
+                              std::ranges::all_of(node.items, [](const TomlNode& item) {
+                                  return item.kind == TomlNode::Kind::table && !item.inline_table;
+                              });
                 break;
             case toml::node_type::string:
-                node.kind = Node::Kind::text;
+                node.kind = TomlNode::Kind::text;
                 node.text = from.as_string()->get();
                 break;
             case toml::node_type::integer:
-                node.kind = Node::Kind::integer;
+                node.kind = TomlNode::Kind::integer;
                 node.integer = from.as_integer()->get();
                 node.text = text_at(source_, node.value);
                 break;
             case toml::node_type::floating_point:
-                node.kind = Node::Kind::real;
+                node.kind = TomlNode::Kind::real;
                 node.real = from.as_floating_point()->get();
                 node.text = text_at(source_, node.value);
                 break;
             case toml::node_type::boolean:
-                node.kind = Node::Kind::boolean;
+                node.kind = TomlNode::Kind::boolean;
                 node.boolean = from.as_boolean()->get();
                 node.text = node.boolean ? "true" : "false";
                 break;
             default:
-                node.kind = Node::Kind::time;
+                node.kind = TomlNode::Kind::time;
                 node.text = text_at(source_, node.value);
                 break;
         }
@@ -124,6 +124,13 @@ std::string_view trimmed(std::string_view text) {
         return {};
     }
     return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+}
+
+// [a.b] or [[a]], and nothing else but a comment.
+bool is_header(std::string_view line) {
+    line = trimmed(line.substr(0, line.find('#')));
+    return line.starts_with('[') && line.ends_with(']') && line.find(',') == line.npos &&
+           line.find_first_of("{}") == line.npos && line.size() > 2;
 }
 
 // Whether a line seems to begin a statement: a [header], or a key and '='.
@@ -147,6 +154,71 @@ bool begins_statement(std::string_view line) {
         ++i;
     }
     return i > 0 && i < line.size();
+}
+
+// Whether the statement that begins in line `from` goes on in line `to`: a list, an inline table or
+// a text of several lines is not closed before it.
+bool is_open(const std::vector<std::string>& lines, std::size_t from, std::size_t to) {
+    int depth = 0;
+    std::string_view quote;  // of the text that we are in
+    for (std::size_t i = from; i < to; ++i) {
+        std::string_view line = lines[i];
+        while (!line.empty()) {
+            if (!quote.empty()) {
+                if (quote.front() == '"' && line.front() == '\\') {
+                    line.remove_prefix(std::min<std::size_t>(2, line.size()));
+                } else if (line.starts_with(quote)) {
+                    line.remove_prefix(quote.size());
+                    quote = {};
+                } else {
+                    line.remove_prefix(1);
+                }
+                continue;
+            }
+            if (line.front() == '#') {
+                break;
+            }
+            for (const std::string_view opening : {"\"\"\"", "'''", "\"", "'"}) {
+                if (quote.empty() && line.starts_with(opening)) {
+                    quote = opening;
+                }
+            }
+            depth += line.front() == '[' || line.front() == '{' ? 1 : 0;
+            depth -= line.front() == ']' || line.front() == '}' ? 1 : 0;
+            line.remove_prefix(std::max<std::size_t>(1, quote.size()));
+        }
+        if (quote.size() == 1) {
+            quote = {};  // texts of one line end with it
+        }
+    }
+    return depth > 0 || !quote.empty();
+}
+
+// The line in which the statement that goes on in line `at` begins: the nearest that is not closed
+// before, or `at` itself.
+std::size_t begin_of_statement(const std::vector<std::string>& lines, std::size_t at) {
+    for (std::size_t from = at; from-- > 0;) {
+        if (begins_statement(lines[from]) && is_open(lines, from, at)) {
+            return from;
+        }
+    }
+    return at;
+}
+
+// The first line behind the statement that begins in line `from`: behind what closes it, where that
+// comes before the next [header], else before whatever seems to begin a statement.
+std::size_t end_of_statement(const std::vector<std::string>& lines, std::size_t from) {
+    std::size_t end = from + 1;
+    while (end < lines.size() && is_open(lines, from, end) && !is_header(lines[end])) {
+        ++end;
+    }
+    if (is_open(lines, from, end)) {
+        end = from + 1;
+    }
+    while (end < lines.size() && !begins_statement(lines[end])) {
+        ++end;
+    }
+    return end;
 }
 
 // The last segment of the key that a statement begins with, as written.
@@ -184,7 +256,7 @@ std::vector<std::string> split_lines(std::string_view text) {
 
 }  // namespace
 
-const Node* Node::find(std::string_view name) const {
+const TomlNode* TomlNode::find(std::string_view name) const {
     for (const auto& [name_of_member, node] : members) {
         if (name_of_member == name) {
             return &node;
@@ -193,20 +265,20 @@ const Node* Node::find(std::string_view name) const {
     return nullptr;
 }
 
-std::string_view kind_name(Node::Kind kind) {
+std::string_view kind_name(TomlNode::Kind kind) {
     switch (kind) {
-        case Node::Kind::table:
+        case TomlNode::Kind::table:
             return "a table";
-        case Node::Kind::array:
+        case TomlNode::Kind::array:
             return "a list";
-        case Node::Kind::text:
+        case TomlNode::Kind::text:
             return "text";
-        case Node::Kind::integer:
-        case Node::Kind::real:
+        case TomlNode::Kind::integer:
+        case TomlNode::Kind::real:
             return "a number";
-        case Node::Kind::boolean:
+        case TomlNode::Kind::boolean:
             return "true or false";
-        case Node::Kind::time:
+        case TomlNode::Kind::time:
             return "a date or time";
     }
     return "";
@@ -229,10 +301,22 @@ Document parse_document(std::string_view text, std::uint32_t origin) {
             syntax.message = tidy(error.description());
 
             std::vector<std::string> lines = split_lines(source);
-            std::size_t at = std::min<std::size_t>(syntax.spot.line, lines.size()) - 1;
-            const std::size_t reported = at;
-            while (at > 0 && !begins_statement(lines[at])) {
-                --at;
+            const std::size_t reported = std::min<std::size_t>(syntax.spot.line, lines.size()) - 1;
+            const std::size_t at = begin_of_statement(lines, reported);
+            const bool behind_last =
+                trimmed(lines[reported]).empty() || reported + 1 == lines.size();
+            if (at < reported && (behind_last || begins_statement(lines[reported]))) {
+                // The library stumbles where the next statement begins; the fault is where this one
+                // does.
+                const std::string_view begin = trimmed(lines[at]);
+                syntax.spot = Spot{origin, static_cast<std::uint32_t>(at + 1),
+                                   static_cast<std::uint32_t>(lines[at].find(begin) + 1),
+                                   static_cast<std::uint32_t>(characters(begin))};
+                syntax.message = "not TOML: what begins here is not closed";
+            }
+            if (syntax.message.find("inline table") != std::string::npos &&
+                syntax.message.find("\\n") != std::string::npos) {
+                syntax.hint = "{ … } must stand on one line; or write it as a [table]";
             }
             // A key whose shorter form is a value already cannot be a table as well: librdkafka has
             // such names.
@@ -255,13 +339,14 @@ Document parse_document(std::string_view text, std::uint32_t origin) {
             const bool list = statement.starts_with("[[");
             document.errors.push_back(std::move(syntax));
             document.lost_header = document.lost_header || header;
-            const bool hopeless = trimmed(lines[reported]).empty() && trimmed(lines[at]).empty();
+            const bool hopeless =
+                statement.empty() || statement.find("\\u0001lost") != statement.npos;
             if (hopeless || document.errors.size() >= kMostErrors) {
                 document.lost_header = true;
                 return document;
             }
-            for (std::size_t i = at; i < lines.size() && (i == at || !begins_statement(lines[i]));
-                 ++i) {
+            const std::size_t end = end_of_statement(lines, at);
+            for (std::size_t i = at; i < end; ++i) {
                 lines[i].clear();
             }
             if (header) {
@@ -301,8 +386,8 @@ Document parse_override(std::string_view text, std::uint32_t origin) {
         document.errors.push_back({to_spot(error.source(), origin), tidy(error.description()), ""});
         return document;
     }
-    Node* leaf = &document.root;
-    while (leaf->kind == Node::Kind::table && !leaf->members.empty()) {
+    TomlNode* leaf = &document.root;
+    while (leaf->kind == TomlNode::Kind::table && !leaf->members.empty()) {
         leaf = &leaf->members.front().second;
     }
     leaf->text = std::string(text.substr(equals + 1));
@@ -313,14 +398,14 @@ Document parse_override(std::string_view text, std::uint32_t origin) {
     return document;
 }
 
-void apply_override(Node& base, const Node& over) {
+void apply_override(TomlNode& base, const TomlNode& over) {
     for (const auto& [name, node] : over.members) {
         const auto found =
             std::ranges::find(base.members, name, [](const auto& member) { return member.first; });
         if (found == base.members.end()) {
             base.members.emplace_back(name, node);
-        } else if (node.kind == Node::Kind::table && !node.inline_table &&
-                   found->second.kind == Node::Kind::table) {
+        } else if (node.kind == TomlNode::Kind::table && !node.inline_table &&
+                   found->second.kind == TomlNode::Kind::table) {
             apply_override(found->second, node);
         } else {
             found->second = node;
@@ -343,7 +428,7 @@ std::string_view line_of(std::string_view source, std::uint32_t line) {
     return found;
 }
 
-Spot spot_in_text(const Node& node, std::string_view source, std::size_t offset,
+Spot spot_in_text(const TomlNode& node, std::string_view source, std::size_t offset,
                   std::size_t length) {
     Spot spot = node.value;
     // Walk the text as written from its first quote, counting the bytes of content that each

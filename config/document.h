@@ -1,8 +1,8 @@
 // A TOML text as a tree of values that know where they stand.
 //
-// The only place that knows the TOML library: everything else reads Nodes. After a syntax error the
-// statement around it is left out and parsing goes on, so that all errors of a file are found in
-// one go.
+// The only place that knows the TOML library: everything else reads TomlNodes. After a syntax error
+// the statement around it is left out and parsing goes on, so that all errors of a file are found
+// in one go.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace sluice::config {
 
-struct Node {
+struct TomlNode {
     enum class Kind : std::uint8_t { table, array, text, integer, real, boolean, time };
     Kind kind = Kind::table;
     bool inline_table = false;  // written as { … }
@@ -27,14 +27,14 @@ struct Node {
     std::int64_t integer = 0;
     double real = 0;
     bool boolean = false;
-    std::vector<std::pair<std::string, Node>> members;  // kind table, in the order of the text
-    std::vector<Node> items;                            // kind array
+    std::vector<std::pair<std::string, TomlNode>> members;  // kind table, in the order of the text
+    std::vector<TomlNode> items;                            // kind array
 
-    const Node* find(std::string_view name) const;
+    const TomlNode* find(std::string_view name) const;
 };
 
 // What a person reads as the kind: "text", "a number".
-std::string_view kind_name(Node::Kind kind);
+std::string_view kind_name(TomlNode::Kind kind);
 
 struct SyntaxError {
     Spot spot;
@@ -43,7 +43,7 @@ struct SyntaxError {
 };
 
 struct Document {
-    Node root;
+    TomlNode root;
     std::vector<SyntaxError> errors;
     std::vector<std::string> lost_keys;  // keys of statements that were left out, last segment
     bool lost_header = false;            // a [header] was left out: tables may seem to be missing
@@ -59,11 +59,11 @@ Document parse_override(std::string_view text, std::uint32_t origin);
 
 // Puts the values of `over` into `base`: tables are joined, everything else and inline tables
 // replace.
-void apply_override(Node& base, const Node& over);
+void apply_override(TomlNode& base, const TomlNode& over);
 
 // Where byte `offset` of the content of text node `node` stands in `source`, the text that it was
 // parsed from: quotes, escapes and line breaks are counted. `length` is in bytes of the content.
-Spot spot_in_text(const Node& node, std::string_view source, std::size_t offset,
+Spot spot_in_text(const TomlNode& node, std::string_view source, std::size_t offset,
                   std::size_t length);
 
 // Line `line` (from 1) of a text, without its end.

@@ -144,7 +144,7 @@ class Loader {
         pipeline_.path = path;
     }
 
-    Pipeline load(const Node& root) {
+    Pipeline load(const TomlNode& root) {
         Section top(reading_, &root, "", "", Spot{});
         load_name(top);
         load_source(top);
@@ -176,7 +176,7 @@ class Loader {
     }
 
     // Compiles the expression that `node` holds; reports at the character that is wrong.
-    std::optional<Program> compile_at(const Node& node, const std::string& what,
+    std::optional<Program> compile_at(const TomlNode& node, const std::string& what,
                                       bool filter = false) {
         const auto text = text_of(node);
         if (!text) {
@@ -193,7 +193,7 @@ class Loader {
         return std::move(*program);
     }
 
-    void report(const Node& node, const ExpressionError& error) {
+    void report(const TomlNode& node, const ExpressionError& error) {
         reading_.error(reading_.spot_in(node, error.column, error.length), error.message,
                        error.hint);
     }
@@ -204,8 +204,9 @@ class Loader {
         if (!top.has("source")) {
             return;  // reported as missing; its required keys would only repeat that
         }
-        source.brokers = section.text("brokers").value_or("");
-        if (section.has("brokers") && source.brokers.find_first_not_of(" ,") == std::string::npos) {
+        const auto brokers = section.text("brokers");
+        source.brokers = brokers.value_or("");
+        if (brokers && brokers->find_first_not_of(" ,") == std::string::npos) {
             reading_.error(section.value_spot("brokers"), "`brokers` is empty",
                            "for instance \"localhost:9092\"");
         }
@@ -214,7 +215,7 @@ class Loader {
         section.choice("reader");
         section.choice("format");
         load_share(section);
-        if (const Node* node = section.find("timestamp")) {
+        if (const TomlNode* node = section.find("timestamp")) {
             source.timestamp_from_kafka = text_of(*node) == "kafka";
             if (!source.timestamp_from_kafka) {
                 source.timestamp = compile_at(*node, "`timestamp`");
@@ -255,7 +256,7 @@ class Loader {
     void load_topics(Section& section) {
         std::vector<std::string>& topics = pipeline_.source.topics;
         const bool one = section.has("topic");
-        const Node* several = section.find("topics");
+        const TomlNode* several = section.find("topics");
         const auto take = [&](const std::string& topic, const Spot& spot) {
             if (!is_topic(topic)) {
                 reading_.error(spot, ticked(topic) + " is not a topic's name",
@@ -269,32 +270,30 @@ class Loader {
         if (one && several != nullptr) {
             reading_.error(several->key, "either `topic` or `topics`, not both");
         } else if (several != nullptr) {
-            if (several->kind != Node::Kind::array || several->items.empty()) {
+            if (several->kind != TomlNode::Kind::array || several->items.empty()) {
                 reading_.error(several->value, "`topics` must be a list of names",
                                "for instance topics = [\"a\", \"b\"]");
                 return;
             }
-            for (const Node& item : several->items) {
+            for (const TomlNode& item : several->items) {
                 take(text_of(item).value_or(""), item.value);
             }
         } else if (const auto topic = section.text("topic")) {
             take(*topic, section.value_spot("topic"));
-        } else if (!one &&
-                   std::ranges::find(reading_.lost_keys, "topic") == reading_.lost_keys.end() &&
-                   std::ranges::find(reading_.lost_keys, "topics") == reading_.lost_keys.end()) {
+        } else if (!one && !section.meant("topic") && !section.meant("topics")) {
             reading_.error(section.header(), "`topic` is missing in [source]",
                            "for instance topic = \"clicks\"");
         }
     }
 
     void load_start(Section& section) {
-        const Node* node = section.find("start");
+        const TomlNode* node = section.find("start");
         if (node == nullptr) {
             return;
         }
         Start& start = pipeline_.source.start;
         const std::string text =
-            node->kind == Node::Kind::time ? node->text : text_of(*node).value_or("");
+            node->kind == TomlNode::Kind::time ? node->text : text_of(*node).value_or("");
         if (text == "earliest") {
             start.kind = Start::Kind::earliest;
         } else if (text == "latest") {
@@ -333,12 +332,12 @@ class Loader {
     Secret load_secret(Section& section, std::string_view key) {
         constexpr std::array<std::string_view, 3> kKinds{"credential", "file", "env"};
         Secret secret;
-        const Node* node = section.find(key);
+        const TomlNode* node = section.find(key);
         if (node == nullptr) {
             return secret;
         }
         const std::string forms = "{ credential = \"…\" }, { file = \"…\" } or { env = \"…\" }";
-        if (node->kind != Node::Kind::table) {
+        if (node->kind != TomlNode::Kind::table) {
             reading_.error(node->value, "a secret is a reference, never written into the file",
                            ticked(key) + " = " + forms);
             // The line itself must not be shown: it holds the secret.
@@ -390,8 +389,8 @@ class Loader {
     }
 
     void load_rdkafka(Section& section) {
-        if (const Node* node = section.find("rdkafka")) {
-            if (node->kind != Node::Kind::table) {
+        if (const TomlNode* node = section.find("rdkafka")) {
+            if (node->kind != TomlNode::Kind::table) {
                 reading_.error(node->value, "[source.rdkafka] must be a table");
             } else {
                 flatten_properties(*node, "");
@@ -400,13 +399,13 @@ class Loader {
     }
 
     // Unquoted dots made nested tables of the names; they are joined again.
-    void flatten_properties(const Node& table, const std::string& prefix) {
+    void flatten_properties(const TomlNode& table, const std::string& prefix) {
         for (const auto& [key, node] : table.members) {
             const std::string name = prefix.empty() ? key : prefix + "." + key;
             reading_.places["source.rdkafka." + name] = node.key;
-            if (node.kind == Node::Kind::table) {
+            if (node.kind == TomlNode::Kind::table) {
                 flatten_properties(node, name);
-            } else if (node.kind == Node::Kind::array || node.kind == Node::Kind::time) {
+            } else if (node.kind == TomlNode::Kind::array || node.kind == TomlNode::Kind::time) {
                 reading_.error(node.value,
                                ticked(name) + " must be text, a number, or true or false");
             } else if (!pipeline_.source.rdkafka.emplace(name, node.text).second) {
@@ -416,22 +415,23 @@ class Loader {
     }
 
     void load_steps(Section& top) {
-        const Node* steps = top.find("step");
+        const TomlNode* steps = top.find("step");
         if (steps == nullptr) {
             return;
         }
-        if (steps->kind != Node::Kind::array ||
-            !std::ranges::all_of(steps->items,
-                                 [](const Node& item) { return item.kind == Node::Kind::table; })) {
+        if (steps->kind != TomlNode::Kind::array ||
+            !std::ranges::all_of(steps->items, [](const TomlNode& item) {
+                return item.kind == TomlNode::Kind::table;
+            })) {
             reading_.error(steps->value, "steps are written as [[step]], with two brackets");
             return;
         }
-        for (const Node& item : steps->items) {
+        for (const TomlNode& item : steps->items) {
             load_step(item);
         }
     }
 
-    void load_step(const Node& item) {
+    void load_step(const TomlNode& item) {
         Section section(reading_, &item, "step", "step", item.value);
         if (item.members.size() != 1) {
             // A key that was lost to a syntax error has been reported.
@@ -446,12 +446,12 @@ class Loader {
         }
         Step step;
         InputTexts::Step texts;
-        if (const Node* node = section.find("filter")) {
+        if (const TomlNode* node = section.find("filter")) {
             step.filter = compile_at(*node, "`filter`", true);
             step.text = text_of(*node).value_or("");
             texts.filter = recorded(step.text);
         }
-        if (const Node* node = section.find("set")) {
+        if (const TomlNode* node = section.find("set")) {
             load_set(*node, step, texts);
         }
         pipeline_.steps.push_back(std::move(step));
@@ -461,11 +461,12 @@ class Loader {
     struct SetMember {
         std::vector<FieldSource::Segment> path;
         std::string name;
-        const Node* node;
+        const TomlNode* node;
     };
 
     // Unquoted dots made nested tables of a path; a quoted name may hold a path as well.
-    void collect_set(const Node& table, const SetMember& above, std::vector<SetMember>& members) {
+    void collect_set(const TomlNode& table, const SetMember& above,
+                     std::vector<SetMember>& members) {
         for (const auto& [key, node] : table.members) {
             SetMember member = above;
             member.name += (member.name.empty() ? "" : ".") + key;
@@ -478,7 +479,7 @@ class Loader {
                 continue;
             }
             std::ranges::copy(*path, std::back_inserter(member.path));
-            if (node.kind == Node::Kind::table) {
+            if (node.kind == TomlNode::Kind::table) {
                 collect_set(node, member, members);
             } else {
                 members.push_back(std::move(member));
@@ -488,8 +489,8 @@ class Loader {
 
     // All members are computed from the record before the step, so all are compiled before the
     // first path gets its new meaning.
-    void load_set(const Node& table, Step& step, InputTexts::Step& texts) {
-        if (table.kind != Node::Kind::table || table.members.empty()) {
+    void load_set(const TomlNode& table, Step& step, InputTexts::Step& texts) {
+        if (table.kind != TomlNode::Kind::table || table.members.empty()) {
             reading_.error(table.value, "`set` must be a table of expressions",
                            "for instance set = { amount = \"price * quantity\" }");
             return;
@@ -513,11 +514,11 @@ class Loader {
     }
 
     void load_reductions(Section& top) {
-        const Node* node = top.find("reduce");
+        const TomlNode* node = top.find("reduce");
         if (node == nullptr) {
             return;
         }
-        if (node->kind != Node::Kind::table) {
+        if (node->kind != TomlNode::Kind::table) {
             reading_.error(node->value, "reductions are written as [reduce.ID]");
             return;
         }
@@ -525,7 +526,7 @@ class Loader {
             reading_.error(node->value, "there is no reduction", "write [reduce.ID] with an id");
         }
         for (const auto& [id, table] : node->members) {
-            if (table.kind != Node::Kind::table) {
+            if (table.kind != TomlNode::Kind::table) {
                 reading_.error(table.key, "reductions are written as [reduce.ID]",
                                "the id is missing: [reduce.spend]");
                 break;
@@ -539,11 +540,11 @@ class Loader {
         }
     }
 
-    void load_reduction(Section& section, const std::string& id, const Node& table) {
+    void load_reduction(Section& section, const std::string& id, const TomlNode& table) {
         Reduction reduction;
         InputTexts::Reduction texts;
         reduction.id = id;
-        if (const Node* node = section.find("filter")) {
+        if (const TomlNode* node = section.find("filter")) {
             reduction.filter = compile_at(*node, "`filter`", true);
             texts.filter = recorded(text_of(*node).value_or(""));
         }
@@ -569,24 +570,27 @@ class Loader {
     }
 
     void load_key(Section& section, Reduction& reduction, InputTexts::Reduction& texts) {
-        const Node* node = section.find("key");
+        const TomlNode* node = section.find("key");
         if (node == nullptr) {
             return;
         }
-        if (node->kind == Node::Kind::table) {
+        if (node->kind == TomlNode::Kind::table) {
             for (const auto& [name, expression] : node->members) {
                 take_key_part(name, expression.key, expression, reduction, texts);
             }
             return;
         }
-        if (node->kind != Node::Kind::array) {
+        if (node->kind != TomlNode::Kind::array) {
             const auto text = text_of(*node);
             reading_.error(node->value, "`key` must be a list",
                            "write key = [\"" + text.value_or("user_id") + "\"]");
+            // It goes on under the name that was meant, so that templates are judged by it.
+            reduction.key.push_back({text.value_or(""), Program()});
+            texts.key.emplace_back();
             return;
         }
-        for (const Node& item : node->items) {
-            if (item.kind == Node::Kind::table) {
+        for (const TomlNode& item : node->items) {
+            if (item.kind == TomlNode::Kind::table) {
                 for (const auto& [name, expression] : item.members) {
                     take_key_part(name, expression.key, expression, reduction, texts);
                 }
@@ -598,6 +602,8 @@ class Loader {
                     reading_.error(item.value, ticked(*text) + " is not the name of a field",
                                    "give it one: { " + (is_name(last, false) ? last : "name") +
                                        " = \"" + *text + "\" }");
+                    reduction.key.push_back({last, Program()});
+                    texts.key.emplace_back();
                 }
             } else {
                 reading_.error(item.value,
@@ -606,7 +612,7 @@ class Loader {
         }
     }
 
-    void take_key_part(const std::string& name, const Spot& spot, const Node& expression,
+    void take_key_part(const std::string& name, const Spot& spot, const TomlNode& expression,
                        Reduction& reduction, InputTexts::Reduction& texts) {
         check_template_name(name, spot);
         if (std::ranges::find(reduction.key, name, &KeyPart::name) != reduction.key.end()) {
@@ -628,11 +634,11 @@ class Loader {
     }
 
     void load_window(Section& section, Reduction& reduction) {
-        const Node* node = section.find("window");
+        const TomlNode* node = section.find("window");
         if (node == nullptr) {
             return;
         }
-        if (node->kind != Node::Kind::table) {
+        if (node->kind != TomlNode::Kind::table) {
             const bool none = text_of(*node) == "none";
             reading_.error(node->value,
                            none ? "`window` = \"none\" is not available in this version"
@@ -663,11 +669,11 @@ class Loader {
     }
 
     void load_emit(Section& section) {
-        const Node* node = section.find("emit");
+        const TomlNode* node = section.find("emit");
         if (node == nullptr || text_of(*node) == "final") {
             return;
         }
-        if (node->kind == Node::Kind::table && node->find("every") != nullptr) {
+        if (node->kind == TomlNode::Kind::table && node->find("every") != nullptr) {
             reading_.error(node->value, "`emit` = { every = … } is not available in this version",
                            "this version has \"final\"");
             return;
@@ -676,11 +682,11 @@ class Loader {
     }
 
     void load_values(Section& section, Reduction& reduction) {
-        const Node* node = section.find("values");
+        const TomlNode* node = section.find("values");
         if (node == nullptr) {
             return;
         }
-        if (node->kind != Node::Kind::table || node->members.empty()) {
+        if (node->kind != TomlNode::Kind::table || node->members.empty()) {
             reading_.error(node->value, "`values` must be a table of results",
                            "for instance values = { clicks = \"count()\" }");
             return;
@@ -718,14 +724,14 @@ class Loader {
         for (const ResultValue& value : reduction.values) {
             names.values.push_back(value.name);
         }
-        const Node* node = section.find("write");
+        const TomlNode* node = section.find("write");
         if (node == nullptr) {
             reduction.write.push_back(default_command(names));
             return;
         }
-        std::vector<const Node*> commands;
-        if (node->kind == Node::Kind::array) {
-            for (const Node& item : node->items) {
+        std::vector<const TomlNode*> commands;
+        if (node->kind == TomlNode::Kind::array) {
+            for (const TomlNode& item : node->items) {
                 commands.push_back(&item);
             }
         } else {
@@ -734,7 +740,7 @@ class Loader {
         if (commands.empty()) {
             reading_.error(node->value, "`write` is empty", "leave it out to have the default");
         }
-        for (const Node* command : commands) {
+        for (const TomlNode* command : commands) {
             const auto text = text_of(*command);
             if (!text) {
                 reading_.error(command->value, "a command is text in quotes",
@@ -889,10 +895,10 @@ class Loader {
     void load_memory(Section& section) {
         constexpr std::uint64_t kLeastMemory = 16ULL << 20;
         std::uint64_t& memory = pipeline_.state.memory_bytes;
-        const Node* node = section.find("memory");
+        const TomlNode* node = section.find("memory");
         std::string text(find_setting("state", "memory")->standard);
         if (node != nullptr) {
-            text = node->kind == Node::Kind::integer ? node->text : text_of(*node).value_or("");
+            text = node->kind == TomlNode::Kind::integer ? node->text : text_of(*node).value_or("");
         }
         if (const auto share = read_percentage(text)) {
             memory = static_cast<std::uint64_t>(
@@ -918,12 +924,13 @@ class Loader {
     void load_dead_letter(Section& top) {
         Section section = top.table("dead_letter");
         DeadLetter& dead_letter = pipeline_.dead_letter;
-        const std::string file = section.text("file").value_or("");
-        if (section.has("file") && file.empty()) {
+        const auto file = section.text("file");
+        if (file && file->empty()) {
             reading_.error(section.value_spot("file"), "`file` is empty");
         }
-        dead_letter.file =
-            (std::filesystem::path(pipeline_.state.directory) / file).lexically_normal().string();
+        dead_letter.file = (std::filesystem::path(pipeline_.state.directory) / file.value_or(""))
+                               .lexically_normal()
+                               .string();
         dead_letter.max_bytes = *section.size("max_bytes");
         dead_letter.drop_when_full = section.choice("on_full") == "drop";
     }

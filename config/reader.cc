@@ -33,6 +33,8 @@ std::string join(const std::vector<std::string>& parts, std::string_view quote) 
 
 std::string ticked(std::string_view name) { return "`" + std::string(name) + "`"; }
 
+std::string did_you_mean(std::string_view name) { return "did you mean " + ticked(name) + "?"; }
+
 // What to write instead of an unknown key.
 std::string hint_for_unknown(std::string_view pattern, std::string_view key) {
     std::vector<std::string> valid;
@@ -47,7 +49,7 @@ std::string hint_for_unknown(std::string_view pattern, std::string_view key) {
         near = nearest(key, all);
     }
     if (!near.empty()) {
-        return "did you mean " + ticked(near) + "?";
+        return did_you_mean(near);
     }
     for (const Setting& setting : settings_table()) {
         if (setting.key == key && setting.section != pattern && !setting.later) {
@@ -55,8 +57,7 @@ std::string hint_for_unknown(std::string_view pattern, std::string_view key) {
             if (const std::size_t star = section.find('*'); star != std::string::npos) {
                 section.replace(star, 1, "ID");
             }
-            return ticked(key) + " belongs " +
-                   (section.empty() ? "at the top level" : "in " + label_of(section));
+            return ticked(key) + " belongs " + place_of(section);
         }
     }
     return "valid here: " + join(valid, "");
@@ -72,36 +73,37 @@ void Reading::warning(const Spot& spot, std::string message, std::string hint) {
     problems.push_back({spot, Severity::warning, std::move(message), std::move(hint)});
 }
 
-Spot Reading::spot_in(const Node& node, std::size_t offset, std::size_t length) const {
+Spot Reading::spot_in(const TomlNode& node, std::size_t offset, std::size_t length) const {
     return spot_in_text(node, sources[node.value.origin], offset, length);
 }
 
-std::optional<std::string> text_of(const Node& node) {
-    if (node.kind == Node::Kind::text) {
+std::optional<std::string> text_of(const TomlNode& node) {
+    if (node.kind == TomlNode::Kind::text) {
         return node.text;
     }
-    const bool scalar = node.kind != Node::Kind::table && node.kind != Node::Kind::array;
+    const bool scalar = node.kind != TomlNode::Kind::table && node.kind != TomlNode::Kind::array;
     return scalar && node.value.origin > 0 ? std::optional(node.text) : std::nullopt;
 }
 
+std::string place_of(std::string_view path) {
+    return path.empty() ? "at the top level" : "in " + label_of(path);
+}
+
 std::string label_of(std::string_view path) {
-    if (path.empty()) {
-        return "the top level";
-    }
     if (path == "step") {
         return "[[step]]";
     }
     return "[" + std::string(path) + "]";
 }
 
-Section::Section(Reading& reading, const Node* node, std::string pattern, std::string path,
+Section::Section(Reading& reading, const TomlNode* node, std::string pattern, std::string path,
                  Spot header)
     : reading_(reading),
       node_(node),
       pattern_(std::move(pattern)),
       path_(std::move(path)),
       header_(header) {
-    if (node_ != nullptr && node_->kind != Node::Kind::table) {
+    if (node_ != nullptr && node_->kind != TomlNode::Kind::table) {
         reading_.error(node_->value, label_of(path_) + " must be a table, not " +
                                          std::string(kind_name(node_->kind)));
         node_ = nullptr;
@@ -116,12 +118,11 @@ Section::Section(Reading& reading, const Node* node, std::string pattern, std::s
         reading_.places.emplace(path_.empty() ? key : path_ + "." + key, member.key);
         const Setting* setting = find_setting(pattern_, key);
         if (setting == nullptr) {
-            const bool is_table = path_.empty() && member.kind == Node::Kind::table;
-            reading_.error(
-                member.key,
-                "unknown " + (is_table ? "table [" + key + "]"
-                                       : "key " + ticked(key) + " in " + label_of(path_)),
-                hint_for_unknown(pattern_, key));
+            const bool is_table = path_.empty() && member.kind == TomlNode::Kind::table;
+            reading_.error(member.key,
+                           "unknown " + (is_table ? "table [" + key + "]"
+                                                  : "key " + ticked(key) + " " + place_of(path_)),
+                           hint_for_unknown(pattern_, key));
         } else if (setting->later) {
             reading_.error(member.key, (path_.empty() ? "[" + key + "]" : ticked(key)) +
                                            " is not available in this version");
@@ -129,8 +130,8 @@ Section::Section(Reading& reading, const Node* node, std::string pattern, std::s
     }
 }
 
-const std::vector<std::pair<std::string, Node>>& Section::members() const {
-    static const std::vector<std::pair<std::string, Node>> kNone;
+const std::vector<std::pair<std::string, TomlNode>>& Section::members() const {
+    static const std::vector<std::pair<std::string, TomlNode>> kNone;
     return node_ == nullptr ? kNone : node_->members;
 }
 
@@ -139,40 +140,50 @@ bool Section::has(std::string_view key) const {
 }
 
 Spot Section::value_spot(std::string_view key) const {
-    const Node* node = node_ == nullptr ? nullptr : node_->find(key);
+    const TomlNode* node = node_ == nullptr ? nullptr : node_->find(key);
     return node == nullptr ? header_ : node->value;
+}
+
+bool Section::meant(std::string_view key) const {
+    if (reading_.lost_header ||
+        std::ranges::find(reading_.lost_keys, key) != reading_.lost_keys.end()) {
+        return true;
+    }
+    return std::ranges::any_of(members(), [&](const auto& member) {
+        return find_setting(pattern_, member.first) == nullptr &&
+               hint_for_unknown(pattern_, member.first) == did_you_mean(key);
+    });
 }
 
 Section::Found Section::look(std::string_view key) {
     Found found;
     found.setting = find_setting(pattern_, key);
     found.node = node_ == nullptr ? nullptr : node_->find(key);
-    if (found.node == nullptr && found.setting->required && !reading_.lost_header &&
-        std::ranges::find(reading_.lost_keys, key) == reading_.lost_keys.end()) {
+    if (found.node == nullptr && found.setting->required && !meant(key)) {
         const bool table = path_.empty() && found.setting->type == SettingType::table;
         reading_.error(
             header_,
             table ? "the table [" + std::string(key) + "] is missing"
-                  : ticked(key) + " is missing in " + label_of(path_),
+                  : ticked(key) + " is missing " + place_of(path_),
             found.setting->values.empty() ? "" : "it holds: " + std::string(found.setting->values));
     }
     return found;
 }
 
-const Node* Section::find(std::string_view key) {
+const TomlNode* Section::find(std::string_view key) {
     const Found found = look(key);
     return found.setting->later ? nullptr : found.node;
 }
 
 Section Section::table(std::string_view key) {
-    const Node* node = find(key);
+    const TomlNode* node = find(key);
     const std::string name(key);
     const std::string pattern = pattern_.empty() ? name : pattern_ + "." + name;
     const std::string path = path_.empty() ? name : path_ + "." + name;
     return Section(reading_, node, pattern, path, node == nullptr ? header_ : node->value);
 }
 
-void Section::wrong(const Node& node, const Setting& setting, const std::string& why) {
+void Section::wrong(const TomlNode& node, const Setting& setting, const std::string& why) {
     std::string hint;
     if (!setting.standard.empty()) {
         hint = "the default is " +
@@ -235,10 +246,10 @@ std::int64_t Section::integer(std::string_view key) {
     if (found.node == nullptr) {
         return standard;
     }
-    if (found.node->kind != Node::Kind::integer) {
+    if (found.node->kind != TomlNode::Kind::integer) {
         wrong(*found.node, setting,
               "a whole number was expected" +
-                  std::string(found.node->kind == Node::Kind::text ? ", without quotes" : ""));
+                  std::string(found.node->kind == TomlNode::Kind::text ? ", without quotes" : ""));
         return standard;
     }
     const std::int64_t value = found.node->integer;
@@ -266,10 +277,10 @@ bool Section::boolean(std::string_view key) {
     if (found.node == nullptr) {
         return standard;
     }
-    if (found.node->kind != Node::Kind::boolean) {
+    if (found.node->kind != TomlNode::Kind::boolean) {
         wrong(*found.node, *found.setting,
               "true or false was expected" +
-                  std::string(found.node->kind == Node::Kind::text ? ", without quotes" : ""));
+                  std::string(found.node->kind == TomlNode::Kind::text ? ", without quotes" : ""));
         return standard;
     }
     return found.node->boolean;
@@ -285,11 +296,11 @@ std::optional<model::DurationMs> Section::duration(std::string_view key) {
     if (found.node == nullptr || setting.later) {
         return standard;
     }
-    const Node& node = *found.node;
+    const TomlNode& node = *found.node;
     const auto text = text_of(node);
     if (!text) {
         reading_.error(node.value, ticked(key) + ": a duration such as \"15s\" was expected",
-                       node.kind == Node::Kind::integer
+                       node.kind == TomlNode::Kind::integer
                            ? "write the unit, in quotes: \"" + node.text + "s\""
                            : "");
         return standard;
@@ -323,9 +334,9 @@ std::optional<std::uint64_t> Section::size(std::string_view key) {
     if (found.node == nullptr) {
         return standard;
     }
-    const Node& node = *found.node;
+    const TomlNode& node = *found.node;
     std::optional<std::uint64_t> value;
-    if (node.kind == Node::Kind::integer) {
+    if (node.kind == TomlNode::Kind::integer) {
         if (node.integer >= 0) {
             value = static_cast<std::uint64_t>(node.integer);
         }

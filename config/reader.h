@@ -35,7 +35,7 @@ struct Reading {
     void error(const Spot& spot, std::string message, std::string hint = "");
     void warning(const Spot& spot, std::string message, std::string hint = "");
     // Where a stretch of the content of text node `node` stands.
-    Spot spot_in(const Node& node, std::size_t offset, std::size_t length) const;
+    Spot spot_in(const TomlNode& node, std::size_t offset, std::size_t length) const;
 };
 
 // One table of the file. Looking at it reports unknown keys and those of later versions, once.
@@ -45,12 +45,16 @@ class Section {
     // `pattern` names the section in the table of settings ("reduce.*"), `path` in this file
     // ("reduce.spend"). `node` may be null: the table was not written. `header` is where a missing
     // key is reported.
-    Section(Reading& reading, const Node* node, std::string pattern, std::string path, Spot header);
+    Section(Reading& reading, const TomlNode* node, std::string pattern, std::string path,
+            Spot header);
 
     // The value as written, or null when it is missing or not available in this version. A missing
     // required key is reported.
-    const Node* find(std::string_view key);
+    const TomlNode* find(std::string_view key);
     bool has(std::string_view key) const;
+    // A key that is not there, but was written in a way that has been reported: misspelt, or in a
+    // statement that could not be read. To say that it is missing would only repeat that.
+    bool meant(std::string_view key) const;
     Spot value_spot(std::string_view key) const;  // of the value, else the header
     const Spot& header() const { return header_; }
     const std::string& path() const { return path_; }
@@ -66,27 +70,29 @@ class Section {
     std::optional<model::DurationMs> duration(std::string_view key);
     std::optional<std::uint64_t> size(std::string_view key);
 
-    const std::vector<std::pair<std::string, Node>>& members() const;
+    const std::vector<std::pair<std::string, TomlNode>>& members() const;
 
  private:
     struct Found {
         const Setting* setting = nullptr;
-        const Node* node = nullptr;
+        const TomlNode* node = nullptr;
     };
     Found look(std::string_view key);
-    void wrong(const Node& node, const Setting& setting, const std::string& why);
+    void wrong(const TomlNode& node, const Setting& setting, const std::string& why);
 
     Reading& reading_;
-    const Node* node_;
+    const TomlNode* node_;
     std::string pattern_;
     std::string path_;
     Spot header_;
 };
 
 // The text of a node where one was written: quoted, or any scalar of the command line.
-std::optional<std::string> text_of(const Node& node);
+std::optional<std::string> text_of(const TomlNode& node);
 
-// `[source]`, `[[step]]`, "the top level".
+// "[source]", "[[step]]".
 std::string label_of(std::string_view path);
+// "in [source]", "at the top level".
+std::string place_of(std::string_view path);
 
 }  // namespace sluice::config

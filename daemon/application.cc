@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <random>
 
 #include "config/secret.h"
@@ -14,6 +15,7 @@
 #include "sinks/socket_transport.h"
 #include "state/io/rocks_env.h"
 #include "state/model/mutant.h"
+#include "state/model/number.h"
 
 namespace sluice::daemon {
 
@@ -148,8 +150,10 @@ int Application::run() {
 
 bool Application::open() {
     const std::string& directory = pipeline_.state.directory;
-    if (auto made = make_state_directory(directory); !made) {
-        note_failure(kExitLocked, made.error().text);
+    std::error_code unmade;
+    std::filesystem::create_directories(directory, unmade);
+    if (unmade) {
+        note_failure(kExitLocked, directory + ": " + unmade.message());
         return false;
     }
     auto patience = state::StateLock::sleeping_patience();
@@ -165,6 +169,7 @@ bool Application::open() {
 
     HttpSettings http;
     http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
+    std::filesystem::create_directories(std::filesystem::path(http.socket_path).parent_path(), unmade);
     http.host = pipeline_.http.host;
     http.port = pipeline_.http.port;
     HttpCallbacks callbacks;
@@ -244,9 +249,10 @@ bool Application::open() {
     options.fresh = options_.fresh;
     options.until_end = options_.until_end;
     options.keep_open = options_.keep_open;
-    options.boot = boot_id();
+    const std::string boot = boot_id();
+    options.boot = boot;
     options.lineage = new_lineage();
-    options.owner = own_name(pipeline_.name);
+    options.owner = pipeline_.name + "-" + std::to_string(getpid()) + "-" + boot;
     options.seed = std::random_device{}();
     options.workers = pipeline_.workers > 0 ? pipeline_.workers
                                             : static_cast<int>(std::thread::hardware_concurrency());

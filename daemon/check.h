@@ -23,8 +23,7 @@ void check_machine(config::Loaded& loaded, const config::Environment& environmen
 
 // Kafka and Redis as they are now: topics there, not compacted; Redis answers and takes writes.
 // `reachable` turns false when one of them does not answer. Blocks, at most some seconds.
-void check_remotes(config::Loaded& loaded, const config::Environment& environment,
-                   bool& reachable);
+void check_remotes(config::Loaded& loaded, const config::Environment& environment, bool& reachable);
 
 // Plain sentences about what would run, for people: partitions, windows, memory, places.
 std::vector<std::string> describe(const config::Pipeline& pipeline);

@@ -54,7 +54,8 @@ void set_up_run(CLI::App& app, Command& command) {
     app.add_flag("--yes", options.yes, "confirms what cannot be undone");
     app.add_option_function<std::string>(
            "--until", [&options](const std::string&) { options.until_end = true; },
-           "`end`: stop when the end offsets seen at the start are reached and everything is in Redis")
+           "`end`: stop when the end offsets seen at the start are reached and everything is in "
+           "Redis")
         ->check(CLI::IsMember({"end"}));
     app.add_flag("--keep-open", options.keep_open, "with --until end: leave windows open")
         ->needs("--until");
@@ -117,30 +118,55 @@ void set_up_demo(CLI::App& app, Command& command) {
 
 const std::vector<Row>& table() {
     static const std::vector<Row> kTable{
-        {"run", "run a pipeline in the foreground", true,
-         {"sluice run clicks.toml", "sluice run clicks.toml --until end --set sink.redis=unix:/run/redis.sock"},
-         set_up_run, {"--from", "--drop-state", "--rename"}},
-        {"check", "say everything that can be known about a file without starting it", true,
+        {"run",
+         "run a pipeline in the foreground",
+         true,
+         {"sluice run clicks.toml",
+          "sluice run clicks.toml --until end --set sink.redis=unix:/run/redis.sock"},
+         set_up_run,
+         {"--from", "--drop-state", "--rename"}},
+        {"check",
+         "say everything that can be known about a file without starting it",
+         true,
          {"sluice check clicks.toml", "sluice check clicks.toml --offline --strict --json"},
-         set_up_check, {}},
-        {"status", "state, rates, lag, ledger, checkpoints, warnings", true,
+         set_up_check,
+         {}},
+        {"status",
+         "state, rates, lag, ledger, checkpoints, warnings",
+         true,
          {"sluice status clicks", "sluice status clicks.toml --json"},
-         set_up_status, {}},
-        {"stop", "stop in order: as TERM, and wait until it is gone", true,
+         set_up_status,
+         {}},
+        {"stop",
+         "stop in order: as TERM, and wait until it is gone",
+         true,
          {"sluice stop clicks", "sluice stop clicks.toml --json"},
-         set_up_stop, {"--savepoint", "--no-savepoint", "--drain"}},
-        {"init", "print a commented example configuration", true,
+         set_up_stop,
+         {"--savepoint", "--no-savepoint", "--drain"}},
+        {"init",
+         "print a commented example configuration",
+         true,
          {"sluice init > clicks.toml", "sluice init minimal > first.toml"},
-         set_up_init, {}},
-        {"demo", "an embedded broker, three kill -9, and the proof that Redis is exact", true,
+         set_up_init,
+         {}},
+        {"demo",
+         "an embedded broker, three kill -9, and the proof that Redis is exact",
+         true,
          {"sluice demo", "sluice demo --seed 7"},
-         set_up_demo, {}},
-        {"checkpoint", "take a checkpoint now, and wait for it", false,
+         set_up_demo,
+         {}},
+        {"checkpoint",
+         "take a checkpoint now, and wait for it",
+         false,
          {"sluice checkpoint clicks", "sluice checkpoint clicks.toml --json"},
-         set_up_checkpoint, {"list", "verify"}},
-        {"version", "what this binary is and what it runs on", false,
+         set_up_checkpoint,
+         {"list", "verify"}},
+        {"version",
+         "what this binary is and what it runs on",
+         false,
          {"sluice version", "sluice version --verbose --json"},
-         set_up_version, {}},
+         set_up_version,
+         {}},
         {"plan", "what an edit of the file would do", false, {}, {}, {}},
         {"reload", "apply an edited file", false, {}, {}, {}},
         {"pause", "hold the input", false, {}, {}, {}},
@@ -166,7 +192,8 @@ std::string overview() {
     for (const bool everyday : {true, false}) {
         for (const Row& row : table()) {
             if (row.everyday == everyday && row.setup) {
-                text += "  " + row.name + std::string(12 - row.name.size(), ' ') + row.summary + "\n";
+                text +=
+                    "  " + row.name + std::string(12 - row.name.size(), ' ') + row.summary + "\n";
             }
         }
     }
@@ -183,15 +210,16 @@ Leave unknown_command(const std::string& name) {
         names.push_back(row.name);
     }
     const std::string near = config::nearest(name, std::span<const std::string>(names));
-    return usage("unknown command `" + name + "`" +
-                 (near.empty() ? "; `sluice --help` lists them" : "; did you mean `" + near + "`?"));
+    return usage(
+        "unknown command `" + name + "`" +
+        (near.empty() ? "; `sluice --help` lists them" : "; did you mean `" + near + "`?"));
 }
 
 // "sluice: … " in our words where the library's would not help.
 Leave wrong_line(const CLI::App& app, const Row& row, const CLI::ParseError& error,
                  const std::vector<std::string>& arguments) {
     const std::string more = "; `sluice " + row.name + " --help` shows examples";
-    if (error.get_name() == "ExtrasError") {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
         std::vector<std::string> options;
         for (const CLI::Option* option : app.get_options()) {
             for (const std::string& name : option->get_lnames()) {
@@ -202,7 +230,8 @@ Leave wrong_line(const CLI::App& app, const Row& row, const CLI::ParseError& err
             const std::string name = argument.substr(0, argument.find('='));
             if (name.starts_with('-') && std::ranges::find(options, name) == options.end() &&
                 name != "-h") {
-                const std::string near = config::nearest(name, std::span<const std::string>(options));
+                const std::string near =
+                    config::nearest(name, std::span<const std::string>(options));
                 return usage(row.name + ": unknown option `" + name + "`" +
                              (near.empty() ? more : "; did you mean `" + near + "`?"));
             }
@@ -233,7 +262,8 @@ std::expected<Command, Leave> parse_command(const Row& row, std::vector<std::str
     } catch (const CLI::ParseError& error) {
         return std::unexpected(wrong_line(app, row, error, arguments));
     }
-    if (const auto* run = std::get_if<RunOptions>(&command); run != nullptr && run->fresh && !run->yes) {
+    if (const auto* run = std::get_if<RunOptions>(&command);
+        run != nullptr && run->fresh && !run->yes) {
         return std::unexpected(
             usage("run: --fresh forgets all state of this pipeline; add --yes if you mean it"));
     }
@@ -261,10 +291,9 @@ std::expected<Command, Leave> parse_command_line(int argc, const char* const* ar
     }
     const auto row = std::ranges::find(table(), name, &Row::name);
     if (row == table().end()) {
-        return std::unexpected(name.starts_with('-')
-                                   ? usage("a command is missing before `" + name +
-                                           "`; `sluice --help` lists them")
-                                   : unknown_command(name));
+        return std::unexpected(name.starts_with('-') ? usage("a command is missing before `" +
+                                                             name + "`; `sluice --help` lists them")
+                                                     : unknown_command(name));
     }
     if (!row->setup) {
         return std::unexpected(usage("`" + name + "` is not available in this version"));

@@ -34,7 +34,8 @@ int command_stop(const StopOptions& options) {
         std::fprintf(stderr, "sluice: %s\n", alive.error().text.c_str());
         return kExitUnreachable;
     }
-    const int process = static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(alive->pid), 0));
+    const int process =
+        static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(alive->pid), 0));
     const auto asked = ask(*target, "POST", "/stop", kTimeoutMs);
     if (!asked || asked->status != 202) {
         std::fprintf(stderr, "sluice: %s\n",

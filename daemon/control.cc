@@ -58,15 +58,15 @@ void add_unique(std::vector<std::string>& list, std::string path) {
     }
 }
 
-model::Result<Answer> ask_one(const std::string& socket_file, const std::string& request,
-                              std::int64_t timeout_ms) {
+model::Result<ControlAnswer> ask_one(const std::string& socket_file, const std::string& request,
+                                     std::int64_t timeout_ms) {
     TRY(path, SocketPath::open(socket_file));
     const Descriptor connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&path.address()),
                 sizeof(sockaddr_un)) != 0) {
         return model::unavailable(socket_file + ": " + std::strerror(errno));
     }
-    Answer answer;
+    ControlAnswer answer;
     ucred peer{};
     socklen_t length = sizeof(peer);
     if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) {
@@ -129,9 +129,10 @@ std::expected<Target, TargetError> find_target(const std::string& text,
     if (looks_like_file(text)) {
         const config::Loaded loaded = config::load(text, {}, environment);
         if (!loaded.pipeline) {
-            const int exit_code = loaded.outcome == config::Outcome::missing      ? kExitMissing
-                                  : loaded.outcome == config::Outcome::unreadable ? kExitPermission
-                                                                                  : kExitConfiguration;
+            const int exit_code = loaded.outcome == config::Outcome::missing ? kExitMissing
+                                  : loaded.outcome == config::Outcome::unreadable
+                                      ? kExitPermission
+                                      : kExitConfiguration;
             return std::unexpected(TargetError{exit_code, config::to_text(loaded.diagnostics)});
         }
         target.name = loaded.pipeline->name;
@@ -156,17 +157,16 @@ std::expected<Target, TargetError> find_target(const std::string& text,
         add_unique(target.sockets, given->substr(0, given->find(':')) + "/control.sock");
     }
     if (const auto home = environment.variable("HOME"); home && !home->empty()) {
-        add_unique(target.sockets,
-                   *home + "/.local/state/sluice/" + target.name + "/control.sock");
+        add_unique(target.sockets, *home + "/.local/state/sluice/" + target.name + "/control.sock");
     }
     add_unique(target.sockets, "/var/lib/sluice/" + target.name + "/control.sock");
     return target;
 }
 
-model::Result<Answer> ask(const Target& target, const std::string& method, const std::string& path,
-                          std::int64_t timeout_ms) {
-    const std::string request = method + " " + path +
-                                " HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+model::Result<ControlAnswer> ask(const Target& target, const std::string& method,
+                                 const std::string& path, std::int64_t timeout_ms) {
+    const std::string request =
+        method + " " + path + " HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     std::string tried;
     for (const std::string& socket_file : target.sockets) {
         struct stat facts {};

@@ -32,7 +32,7 @@ struct TargetError {
 std::expected<Target, TargetError> find_target(const std::string& text,
                                                const config::Environment& environment);
 
-struct Answer {
+struct ControlAnswer {
     int status = 0;  // HTTP
     std::string body;
     std::int64_t pid = 0;  // of the daemon, by the socket's peer credentials
@@ -40,7 +40,7 @@ struct Answer {
 
 // One request over the first socket of `target` that accepts. Blocks, at most `timeout_ms` (0: for
 // ever) without a byte of answer. Errors: unavailable, naming the sockets tried.
-model::Result<Answer> ask(const Target& target, const std::string& method, const std::string& path,
-                          std::int64_t timeout_ms);
+model::Result<ControlAnswer> ask(const Target& target, const std::string& method,
+                                 const std::string& path, std::int64_t timeout_ms);
 
 }  // namespace sluice::daemon

@@ -24,6 +24,7 @@ struct Coordinator::Undertaking {
     std::size_t unanswered = 0;
     bool checkpoint = false;  // else, for seals: a spill
     bool last = false;        // the checkpoint of an orderly stop
+    model::BarrierNumber tag = 0;  // the greatest of its tables
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
     std::vector<PartitionState> partitions;
     std::vector<model::ValueErrors> errors;
@@ -37,7 +38,7 @@ struct Coordinator::Undertaking {
         return order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind);
     }
     bool seals() const {
-        return order.seal_after ||
+        return order.seal_after || order.kind == Order::Kind::spill ||
                (order.kind == Order::Kind::barrier && !model::journaled(order.barrier.kind));
     }
 };
@@ -76,20 +77,25 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         replay_.push_back(std::move(barrier));
     }
     owned_ = meta_.partitions.size();
+    sent_deadline_ = start.sent_deadline;
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
         open_ends_[r].insert(start.open_ends[r].begin(), start.open_ends[r].end());
         retained_[r].dropped = meta_.reductions[r].dropped.value_or(kNoTime);
     }
-    // Windows that were closed before the checkpoint and not acknowledged in it.
+    checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    collect_progress();
+    // What was over before the checkpoint: not acknowledged in it, or wanted again because Redis
+    // lost it.
     Allowance allowance;
     allowance.barrier = journaled_;
     allowance.processing_time = meta_.tick;
+    if (const model::EventTime over = least_watermark(); over != model::kAfterAll) {
+        allowance.event_time = over;
+    }
     allowance.incomplete_before = incomplete_before(meta_);
     parts_.emitter.allow(allowance);
-    checkpoint_begun_ms_ = parts_.clock.steady_ms();
-    collect_progress();
     publish();
 }
 
@@ -156,6 +162,7 @@ void Coordinator::take_answers() {
         for (const state::SealedSlice& sealed : answer->tables) {
             open_ends_[index_of(meta_, sealed.reduction)].insert(sealed.slice.end);
         }
+        undertaking.tag = std::max(undertaking.tag, answer->tag);
         if (!answer->tables.empty()) {
             parts_.store.add_tables(answer->tag, std::move(answer->tables));
         }
@@ -177,6 +184,15 @@ void Coordinator::take_answers() {
 }
 
 bool Coordinator::settle() {
+    // A spill of a replay decides nothing and rests on nothing: it need not wait for the entries
+    // before it, which may wait for the memory that it makes.
+    for (auto at = undertakings_.begin(); at != undertakings_.end(); ++at) {
+        if ((*at)->order.kind == Order::Kind::spill && (*at)->unanswered == 0) {
+            hand_to_snapshotter(**at);
+            undertakings_.erase(at);
+            return true;
+        }
+    }
     std::size_t complete = 0;
     std::vector<model::Barrier> entries;
     while (complete < undertakings_.size() && undertakings_[complete]->unanswered == 0) {
@@ -225,6 +241,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
         case Order::Kind::assign:
         case Order::Kind::replay_over:
             return;
+        case Order::Kind::spill:
+            INVARIANT(false, "a spill of a replay does not wait for its turn");
         case Order::Kind::close:
             close_under_way_ = false;
             for (std::size_t r = 0; r < open_ends_.size(); ++r) {
@@ -389,6 +407,16 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
+            if (std::any_of(progress_.begin(), progress_.end(), [](const auto& worker) { return worker.guarded; })) {
+                // A record above the guard was folded and moved nothing. After a crash it would be
+                // judged by a newer guard: what follows must not rest on that, so the place is
+                // written down first.
+                model::Barrier barrier;
+                barrier.kind = model::BarrierKind::cap;
+                barrier.time = time_keeper_.state().cap;
+                barrier.clock = time_keeper_.next_clock();
+                issue(std::move(barrier));
+            }
             close_under_way_ = true;
             Order order;
             order.kind = Order::Kind::close;
@@ -401,8 +429,10 @@ bool Coordinator::close_what_is_over() {
 }
 
 // A partition found while the daemon runs. It is read from its beginning, behind a cut that carries
-// the pipeline's watermark: the cut's floor holds from offset 0 for a partition that it does not
-// list, so old records in it are late, in replay too.
+// the pipeline's watermark, so old records in it are late. The order comes before the cut, and the
+// worker holds the partition until it has applied the cut: so the entry in the journal names the
+// partition and where it begins. Without that, a restart would take it up a second time, behind
+// another cut, after results that rest on the first.
 void Coordinator::take_up_partitions() {
     std::vector<Found> found;
     {
@@ -413,9 +443,12 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    view.take_up = true;
-    for (model::Barrier& barrier : time_keeper_.decide(view)) {
-        issue(std::move(barrier));
+    if (time_keeper_.watermark(view) < sent_deadline_) {
+        // The last run sent results without these partitions; until the watermark is past them, a
+        // record of theirs could still fall into such a window.
+        std::lock_guard lock(mutex_);
+        found_.insert(found_.begin(), found.begin(), found.end());
+        return;
     }
     for (const Found& one : found) {
         Order order;
@@ -426,9 +459,21 @@ void Coordinator::take_up_partitions() {
         order.until = one.until;
         order.time = time_keeper_.state().floor;
         order.worker = static_cast<std::uint32_t>(one.partition % parts_.workers.size());
-        ++owned_;
         undertake(std::move(order));
     }
+    view.take_up = true;
+    auto barriers = time_keeper_.decide(view);
+    if (barriers.empty()) {  // no watermark to carry: a cut that raises nothing
+        model::Barrier barrier;
+        barrier.kind = model::BarrierKind::cut;
+        barrier.time = time_keeper_.state().floor;
+        barrier.clock = time_keeper_.next_clock();
+        barriers.push_back(std::move(barrier));
+    }
+    for (model::Barrier& barrier : barriers) {
+        issue(std::move(barrier));
+    }
+    owned_ += found.size();
 }
 
 void Coordinator::add_partition(Found found) {
@@ -445,8 +490,21 @@ bool Coordinator::decide_checkpoint() {
         now - checkpoint_begun_ms_ >= parts_.pipeline.state.checkpoint_every_ms) {
         checkpoint_wanted_ = true;
     }
-    if (!live_ || seal_under_way_ || stopping_ || forced_) {
-        return false;  // in a replay feed_replay() places it
+    if (seal_under_way_ || stopping_ || forced_) {
+        return false;
+    }
+    if (!live_) {
+        // In a replay feed_replay() places the checkpoints. A spill may be anywhere: it is no place
+        // to start again from, and no worker has reached a barrier that is still to be sealed.
+        if (table_bytes() > parts_.memory_bytes / 2) {
+            seal_under_way_ = true;
+            Order order;
+            order.kind = Order::Kind::spill;
+            std::vector<model::EventTime> frontiers = acknowledged();
+            undertake(std::move(order)).frontiers = std::move(frontiers);
+            return true;
+        }
+        return false;
     }
     if (checkpoint_wanted_ && now >= checkpoint_earliest_ms_) {
         seal(model::BarrierKind::seal, false);
@@ -503,7 +561,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     state::SnapshotJob job;
     job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
                                       : state::SnapshotJob::Kind::spill;
-    job.number = undertaking.order.barrier.number;
+    job.number = undertaking.order.kind == Order::Kind::spill ? undertaking.tag : undertaking.order.barrier.number;
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
     }
@@ -771,6 +829,13 @@ void Coordinator::publish() {
     const ingest::TimeView view = time_view();
     std::lock_guard lock(mutex_);
     report_.live = live_;
+    report_.waiting.clear();
+    if (!undertakings_.empty()) {
+        const Undertaking& oldest = *undertakings_.front();
+        report_.waiting = std::to_string(oldest.unanswered) + " workers with order " +
+                          std::to_string(static_cast<int>(oldest.order.kind)) + ", barrier " +
+                          std::to_string(oldest.order.barrier.number);
+    }
     report_.number = number_;
     report_.watermark = time_keeper_.watermark(view);
     report_.acknowledged = acknowledged();

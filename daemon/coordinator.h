@@ -50,6 +50,8 @@ struct StartingPoint {
     state::CheckpointMeta meta;            // reductions in the pipeline's order
     std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
     model::BarrierNumber journal_end = 0;  // the last journaled number
+    // Event time: the greatest window end + lateness of any result that an earlier run sent.
+    model::EventTime sent_deadline = kNoTime;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
 };
@@ -109,6 +111,7 @@ class Coordinator {
         std::int64_t pause_us = 0;
     };
     struct Report {
+        std::string waiting;  // what the oldest undertaking waits for; empty: there is none
         bool live = false;  // the replay is over
         model::BarrierNumber number = 0;
         model::EventTime watermark = kNoTime;        // the pipeline's
@@ -175,6 +178,7 @@ class Coordinator {
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
+    model::EventTime sent_deadline_ = kNoTime;
     bool live_ = false;
     bool close_under_way_ = false;
 

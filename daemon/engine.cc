@@ -168,12 +168,15 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     return {};
 }
 
-// Kafka still has what the snapshot wants to go on from, and it is the same log.
+// Kafka still has what the snapshot wants to go on from, and it is the same log. If not, the gate stays
+// shut and says why: an older snapshot needs even more of the log, or, where it has no probe yet, would
+// take another topic for this one and rewrite what is final.
 model::Status Engine::source_has(const state::CheckpointMeta& meta) {
     std::vector<model::Partition> wanted;
     for (const state::PartitionMeta& partition : meta.partitions) {
         wanted.push_back(partition.partition);
     }
+    source_lacks_.clear();
     TRY(ranges, seams_.log.ranges(wanted, kAskTimeoutMs));
     std::string missing;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -201,7 +204,8 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
         }
     }
     if (!missing.empty()) {
-        return model::invalid(missing);
+        source_lacks_ = missing;
+        return model::unavailable(missing);
     }
     return {};
 }
@@ -209,6 +213,9 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
 bool Engine::restore_some() {
     const auto phase = restore_->step();
     if (!phase) {
+        if (!source_lacks_.empty() && options_.until_end) {
+            return fail(kExitDamaged, source_lacks_);  // waiting brings nothing back
+        }
         if (phase.error().kind == model::ErrorKind::unavailable &&
             restore_->phase() == state::Restore::Phase::verify) {
             return wait_for("kafka: " + phase.error().text);
@@ -450,11 +457,9 @@ bool Engine::prepare() {
         return wait_for("kafka: " + listed.error().text);
     }
     std::set<model::Partition> known(partitions_.begin(), partitions_.end());
-    std::set<model::Partition> journaled;
+    model::Offsets journaled;  // where each partition stood when it was first named
     for (const model::Barrier& barrier : *entries) {
-        for (const auto& [partition, offset] : barrier.next_offsets) {
-            journaled.insert(partition);
-        }
+        journaled.insert(barrier.next_offsets.begin(), barrier.next_offsets.end());
     }
     std::vector<model::Partition> added;  // found since the checkpoint
     for (const model::Partition& partition : *listed) {
@@ -491,11 +496,15 @@ bool Engine::prepare() {
                 found_.push_back({number, range.begin, empty, until(known.size() + a)});
                 continue;
             }
+            const model::Offset begin = journaled.at(added[a]);
+            if (const auto gone = ingest::missing_range(added[a], begin, range); !gone.empty()) {
+                return fail(kExitDamaged, gone);
+            }
             PartitionState state;
             state.partition = number;
-            state.start_offset = range.begin;
-            state.next_offset = range.begin;
-            state.time = ingest::PartitionTime::begin(range.begin, empty, meta_.cut_floor);
+            state.start_offset = begin;
+            state.next_offset = begin;
+            state.time = ingest::PartitionTime::begin(begin, empty, meta_.cut_floor);
             state.reductions.resize(pipeline_.reductions.size());
             meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
             until_.push_back(until(known.size() + a));
@@ -504,6 +513,7 @@ bool Engine::prepare() {
     start_.meta = meta_;
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
+    start_.sent_deadline = sent_deadline();
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,
@@ -517,6 +527,29 @@ bool Engine::prepare() {
     workers_.resize(std::min(wanted, partitions_.size()));
     stage_ = Stage::open;
     return true;
+}
+
+// How far results in event time have left, by what Redis and the checkpoint say.
+model::EventTime Engine::sent_deadline() const {
+    model::EventTime deadline = kNoTime;
+    const sinks::ControlHash found = sink_->handshake();
+    for (std::size_t r = 0; r < pipeline_.reductions.size(); ++r) {
+        const config::Reduction& reduction = pipeline_.reductions[r];
+        if (reduction.time != config::TimeKind::event) {
+            continue;
+        }
+        model::EventTime end = meta_.reductions[r].acknowledged.value_or(kNoTime);
+        if (const auto lanes = found.lanes.find(reduction.id);
+            lanes != found.lanes.end() && found.lineage == meta_.lineage) {
+            for (const auto& mark : lanes->second) {
+                end = std::max(end, mark ? mark->end : kNoTime);
+            }
+        }
+        if (end != kNoTime) {
+            deadline = std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
+        }
+    }
+    return deadline;
 }
 
 // ---- the gate opens

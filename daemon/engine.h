@@ -113,6 +113,7 @@ class Engine {
     bool first_checkpoint();
     bool greet_sink();
     bool prepare();
+    model::EventTime sent_deadline() const;
     bool fail(int exit_code, std::string text);
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;
@@ -137,6 +138,7 @@ class Engine {
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool fresh_start_ = false;
+    std::string source_lacks_;  // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
     std::vector<Coordinator::Found> found_;  // to be taken up when live time begins

@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -60,7 +61,7 @@ Response make_response(const Request& request, http::status status, std::string_
     response.set(http::field::content_type, boost::string_view(type.data(), type.size()));
     response.set(http::field::cache_control, "no-store");
     // The page is plain HTML with one style sheet inside; nothing else is ever needed.
-    response.set(http::field::content_security_policy, "default-src 'none'; style-src 'unsafe-inline'");
+    response.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     response.set("X-Content-Type-Options", "nosniff");
     response.keep_alive(request.keep_alive());
     response.body() = std::move(body);
@@ -144,6 +145,9 @@ class HttpServer::Running {
     using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
 
     model::Status listen_unix() {
+        std::error_code ignored;  // the bind says it better
+        std::filesystem::create_directories(
+            std::filesystem::path(settings_.socket_path).parent_path(), ignored);
         TRY(path, SocketPath::open(settings_.socket_path));
         const int file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (file < 0) {
@@ -333,7 +337,8 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
 
     void send_ready(const Request& request) {
         const Status status = server_.callbacks_.status();
-        std::string body = status.ready ? "ready\n" : "not ready: " + std::string(name_of(status.state)) + "\n";
+        std::string body =
+            status.ready ? "ready\n" : "not ready: " + std::string(name_of(status.state)) + "\n";
         for (const Condition& condition : status.conditions) {
             body += (condition.ok ? "[+] " : "[-] ") + condition.name;
             if (!condition.ok) {
@@ -369,19 +374,20 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
         waiting->session = shared_from_this();
         waiting->io = &server_.io_;
         server_.waiting_.insert(waiting);
-        server_.callbacks_.checkpoint([waiting, head = bare(request)](model::Result<std::string> done) {
-            const std::lock_guard lock(waiting->mutex);
-            if (waiting->io == nullptr) {
-                return;
-            }
-            asio::post(*waiting->io, [waiting, head, done = std::move(done)] {
-                const std::shared_ptr<Session> session = waiting->take();
-                if (session) {
-                    session->server_.waiting_.erase(waiting);
-                    session->finish(head, done);
+        server_.callbacks_.checkpoint(
+            [waiting, head = bare(request)](model::Result<std::string> done) {
+                const std::lock_guard lock(waiting->mutex);
+                if (waiting->io == nullptr) {
+                    return;
                 }
+                asio::post(*waiting->io, [waiting, head, done = std::move(done)] {
+                    const std::shared_ptr<Session> session = waiting->take();
+                    if (session) {
+                        session->server_.waiting_.erase(waiting);
+                        session->finish(head, done);
+                    }
+                });
             });
-        });
     }
 
     // What an answer needs of its request.
@@ -404,16 +410,17 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
     void send(Response response) {
         response_ = std::move(response);
         start_timer();
-        http::async_write(socket_, response_,
-                          [self = shared_from_this()](boost::system::error_code error, std::size_t) {
-                              self->timer_.cancel();
-                              if (error || !self->response_.keep_alive()) {
-                                  boost::system::error_code ignored;
-                                  self->socket_.shutdown(Socket::shutdown_send, ignored);
-                                  return;
-                              }
-                              self->read();
-                          });
+        http::async_write(
+            socket_, response_,
+            [self = shared_from_this()](boost::system::error_code error, std::size_t) {
+                self->timer_.cancel();
+                if (error || !self->response_.keep_alive()) {
+                    boost::system::error_code ignored;
+                    self->socket_.shutdown(Socket::shutdown_send, ignored);
+                    return;
+                }
+                self->read();
+            });
     }
 
     Running& server_;

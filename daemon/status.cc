@@ -99,6 +99,14 @@ json to_value(const RestoreStatus& restore) {
             {"rejected", std::move(rejected)}};
 }
 
+json to_value(const StepStatus& step) {
+    return {{"text", step.text}, {"errors", to_value(step.errors)}};
+}
+
+json to_value(const WorkerStatus& worker) {
+    return {{"busy_ns", worker.busy_ns}, {"blocked_ns", worker.blocked_ns}};
+}
+
 template <class T>
 json to_list(const std::vector<T>& values) {
     json list = json::array();
@@ -106,14 +114,6 @@ json to_list(const std::vector<T>& values) {
         list.push_back(to_value(value));
     }
     return list;
-}
-
-json to_value(const StepStatus& step) {
-    return {{"text", step.text}, {"errors", to_value(step.errors)}};
-}
-
-json to_value(const WorkerStatus& worker) {
-    return {{"busy_ns", worker.busy_ns}, {"blocked_ns", worker.blocked_ns}};
 }
 
 // Reading: what is missing or of another kind keeps its default.
@@ -371,7 +371,7 @@ std::string ledger_line(const model::Ledger& ledger) {
 }
 
 // Every line of the page but the tables: label and text.
-std::vector<std::pair<std::string, std::string>> facts(const Status& status, model::EventTime now) {
+std::vector<std::pair<std::string, std::string>> facts(const Status& status) {
     std::vector<std::pair<std::string, std::string>> lines;
     const auto lag = total_lag(status);
     lines.emplace_back("input", rate(status.rates.records_per_second) + ", lag " +
@@ -620,7 +620,7 @@ std::string to_page(const Status& status, model::EventTime now) {
         page += "  NOT OK        " + condition->name + ": " + printable(condition->reason) +
                 ", for " + age(condition->since, now) + "\n";
     }
-    for (const auto& [label, text] : facts(status, now)) {
+    for (const auto& [label, text] : facts(status)) {
         page += "  " + label + std::string(label.size() < 14 ? 14 - label.size() : 1, ' ') + text +
                 "\n";
     }
@@ -656,7 +656,7 @@ std::string to_html(const Status& status, model::EventTime now) {
         html += "<p>The configuration file differs from what runs.</p>\n";
     }
     html += "<dl>";
-    for (const auto& [label, text] : facts(status, now)) {
+    for (const auto& [label, text] : facts(status)) {
         html += "<dt>" + label + "</dt><dd>" + html_escaped(text) + "</dd>\n";
     }
     html += "</dl>\n" + to_html(partition_table(status, now)) + to_html(reduction_table(status)) +

@@ -34,8 +34,9 @@ std::vector<LibraryVersion> library_versions() {
          gnu_get_libc_version()},
         {"kernel", "", running_kernel()},
         {"librdkafka", SLUICE_RDKAFKA_VERSION, rd_kafka_version_str()},
-        {"rocksdb", std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
-                        std::to_string(ROCKSDB_PATCH),
+        {"rocksdb",
+         std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
+             std::to_string(ROCKSDB_PATCH),
          rocksdb::GetRocksVersionAsString()},
         {"liburing", SLUICE_LIBURING_VERSION, ""},
         {"hiredis", SLUICE_HIREDIS_VERSION, ""},
@@ -46,7 +47,6 @@ std::vector<LibraryVersion> library_versions() {
          ""},
         {"simdjson", SLUICE_SIMDJSON_VERSION, ""},
         {"toml++", SLUICE_TOMLPLUSPLUS_VERSION, ""},
-        {"re2", SLUICE_RE2_VERSION, ""},
         {"xxhash", dotted(XXH_VERSION_NUMBER, 100), dotted(XXH_versionNumber(), 100)},
         {"zstd", ZSTD_VERSION_STRING, ZSTD_versionString()},
         {"spdlog", SLUICE_SPDLOG_VERSION, ""},

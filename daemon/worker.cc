@@ -46,6 +46,7 @@ struct Worker::Owned {
     std::size_t at = 0;                 // rows of the batch below are folded
     std::vector<std::uint64_t> probes;  // by row of the batch
     bool wants_cap = false;
+    bool waits_for_barrier = false;  // taken up, and the barrier behind which it is read is to come
     bool paused = false;
     std::optional<std::int64_t> quiet_since_ms;
     std::optional<std::int64_t> last_arrival_ms;
@@ -161,8 +162,16 @@ void Worker::carry_out(const Order& order) {
                     owned_.empty() ? model::kAfterAll : owned_.front()->time.state().cap;
                 state.reductions.resize(folders_.size());
                 own(state, order.until);
+                owned_.back()->waits_for_barrier = true;
             }
             break;
+        case Order::Kind::spill: {
+            Answer answer = answer_to(order);
+            swap_tables(answer);
+            answer.tag = applied_ + 1;
+            send(std::move(answer));
+            return;
+        }
         case Order::Kind::close: {
             Answer answer = answer_to(order);
             for (const auto& folder : folders_) {
@@ -203,8 +212,10 @@ void Worker::carry_out(const Order& order) {
 void Worker::apply(const model::Barrier& barrier) {
     INVARIANT(barrier.number > applied_, "barriers are applied in order");
     applied_ = barrier.number;
+    guarded_ = guarded_ && !model::journaled(barrier.kind);
     for (const auto& owned : owned_) {
         owned->time.apply(barrier);
+        owned->waits_for_barrier = false;
     }
     if (barrier.kind == model::BarrierKind::tick) {
         processing_time_ = barrier.time;
@@ -276,7 +287,7 @@ model::Offset Worker::bound(const Owned& owned) const {
         const auto& offsets = replayed_.front().barrier.next_offsets;
         const auto listed = offsets.find(settings_.partitions[owned.partition]);
         bound = std::min(bound, listed == offsets.end() ? owned.next_offset : listed->second);
-    } else if (replaying_) {
+    } else if (replaying_ || owned.waits_for_barrier) {
         bound = std::min(bound, owned.next_offset);
     }
     return bound;
@@ -356,7 +367,8 @@ bool Worker::process(Owned& owned) {
     if (begin == end) {
         return false;
     }
-    if (!replaying_ && owned.time.wants_cap(owned.batch, begin, end)) {
+    const bool guards = owned.time.wants_cap(owned.batch, begin, end);
+    if (!replaying_ && guards) {
         const std::int64_t now = settings_.clock.steady_ms();
         if (!cap_applied_ms_ || now - *cap_applied_ms_ >= kCapRenewalMs) {
             if (!owned.wants_cap) {
@@ -371,6 +383,7 @@ bool Worker::process(Owned& owned) {
         return false;
     }
 
+    guarded_ |= guards;
     ingest::DecodedBatch& batch = owned.batch;
     owned.time.fill(batch, begin, end);
     owned.ledger += mapper_.process(batch, begin, end);
@@ -497,6 +510,7 @@ void Worker::publish() {
     for (std::size_t r = 0; r < folders_.size(); ++r) {
         progress.reduction_errors[r] += fold_errors_[r];
     }
+    progress.guarded = guarded_;
     progress.stopped = stopped_;
     progress.trouble = trouble_;
     progress.records = records_;

@@ -55,6 +55,7 @@ struct PartitionProgress {
 struct WorkerProgress {
     std::vector<PartitionProgress> partitions;
     bool wants_cap = false;  // records above the cap in force wait for a newer one
+    bool guarded = false;    // a record above the cap was folded since the last journaled barrier
     bool until_end_reached =
         false;  // `--until end`: nothing more is wanted from any of its partitions
     std::size_t table_bytes = 0;
@@ -142,6 +143,7 @@ class Worker {
     model::EventTime processing_time_ = kNoTime;   // of the last tick
     std::optional<std::int64_t> cap_applied_ms_;   // steady
     std::vector<model::ValueErrors> fold_errors_;  // by reduction
+    bool guarded_ = false;  // see WorkerProgress
     std::string trouble_;
     std::string stopped_;
     std::uint64_t records_ = 0;

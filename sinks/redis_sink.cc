@@ -19,6 +19,7 @@
 #include "sinks/resp.h"
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
+#include "state/model/mutant.h"
 
 namespace sluice::sinks {
 namespace {
@@ -63,6 +64,7 @@ struct Transaction {
     bool establishes = false;  // writes the lineage
     bool replication = false;  // writes the replication id
     bool resets = false;
+    bool marks_outside = false;    // of the transaction: broken on purpose
     std::size_t own_commands = 0;  // DEL, HSET
     std::int64_t new_fields = 0;   // that HSET must not exceed
 };
@@ -403,8 +405,7 @@ class RedisSink::Impl {
                 if (c.held_for == HeldFor::claim) {
                     return start_claim(c);
                 }
-                count_retry();
-                send(c);
+                send_again(c);
                 return true;
             case Stage::ready:
                 if (!check_alive(c)) {
@@ -620,7 +621,7 @@ class RedisSink::Impl {
         writer.command({"SET", fence_key_, encode_fence(c.claim)});
         writer.command({"HGETALL", control_key_});
         writer.command({"EXEC"});
-        writer.command({"WATCH", fence_key_});
+        watch_fence(writer);
         writer.command({"GET", fence_key_});
         writer.command({"INFO", "replication"});
         c.error.clear();
@@ -886,7 +887,7 @@ class RedisSink::Impl {
             refuse_handshake(c);
             return;
         }
-        if (!c.fence || *c.fence != own_value_ || (c.established_when_asked && c.exists == 0)) {
+        if (!fence_is_ours(c) || (c.established_when_asked && c.exists == 0)) {
             start_claim(c);
             return;
         }
@@ -1078,30 +1079,52 @@ class RedisSink::Impl {
 
     // ---- Transactions
 
+    void watch_fence(RequestWriter& writer) const {
+        if (SLUICE_MUTANT(FENCE_NOT_CHECKED)) {
+            writer.command({"UNWATCH"});
+        } else {
+            writer.command({"WATCH", fence_key_});
+        }
+    }
+    bool fence_is_ours(const Connection& c) const {
+        return SLUICE_MUTANT(FENCE_NOT_CHECKED) || (c.fence && *c.fence == own_value_);
+    }
+
     void send(Connection& c) {
         Transaction& t = *c.current;
         c.out.clear();
         RequestWriter writer(c.out);
-        writer.command({"MULTI"});
-        writer.encoded(t.bytes);
         std::vector<std::string> fields;
         collect_fields(c, t, fields);
         t.own_commands = 0;
-        if (t.resets || (c.number == 0 && wipe_)) {
+        const auto write_fields = [&] {
+            if (!fields.empty()) {
+                writer.begin(2 + fields.size());
+                writer.argument("HSET");
+                writer.argument(control_key_);
+                for (const auto& field : fields) {
+                    writer.argument(field);
+                }
+                ++t.own_commands;
+            }
+        };
+        const bool wipes = t.resets || (c.number == 0 && wipe_);
+        t.marks_outside = SLUICE_MUTANT(LANE_MARK_OUTSIDE) && !wipes && !fields.empty();
+        if (t.marks_outside) {
+            write_fields();
+            t.new_fields = std::numeric_limits<std::int64_t>::max();
+        }
+        writer.command({"MULTI"});
+        writer.encoded(t.bytes);
+        if (wipes) {
             writer.command({"DEL", control_key_});
             ++t.own_commands;
         }
-        if (!fields.empty()) {
-            writer.begin(2 + fields.size());
-            writer.argument("HSET");
-            writer.argument(control_key_);
-            for (const auto& field : fields) {
-                writer.argument(field);
-            }
-            ++t.own_commands;
+        if (!t.marks_outside) {
+            write_fields();
         }
         writer.command({"EXEC"});
-        writer.command({"WATCH", fence_key_});
+        watch_fence(writer);
         writer.command({"GET", fence_key_});
         c.queue_failures.clear();
         c.run_failures.clear();
@@ -1196,6 +1219,16 @@ class RedisSink::Impl {
         t.new_fields = std::numeric_limits<std::int64_t>::max();
     }
 
+    // What was not executed is sent again, if the tail of the exchange found the fence to be ours.
+    void send_again(Connection& c) {
+        if (fence_is_ours(c)) {
+            count_retry();
+            send(c);
+        } else {
+            start_claim(c);
+        }
+    }
+
     // Replies: MULTI, one QUEUED per command, EXEC, WATCH, GET.
     void take_transaction_reply(Connection& c, const Reply& reply, std::size_t i) {
         const std::size_t commands = c.current->commands + c.current->own_commands;
@@ -1204,7 +1237,7 @@ class RedisSink::Impl {
                 c.queue_failures.push_back({i - 1, std::string(trimmed(reply.text()))});
             }
         } else if (i == commands + 1) {
-            take_executed(c, reply, commands);
+            take_executed(c, reply, commands - (c.current->marks_outside ? 1 : 0));
         } else if (reply.is_error()) {  // MULTI, WATCH, GET
             c.queue_failures.push_back({commands, std::string(trimmed(reply.text()))});
         } else if (i == commands + 3) {
@@ -1245,12 +1278,7 @@ class RedisSink::Impl {
         }
         if (c.executed_nil) {
             // Somebody touched the fence. The GET decides who, not the nil.
-            if (c.fence && *c.fence == own_value_) {
-                count_retry();
-                send(c);
-            } else {
-                start_claim(c);
-            }
+            send_again(c);
             return;
         }
         const std::size_t commands = t.commands;
@@ -1339,8 +1367,7 @@ class RedisSink::Impl {
         }
         if (c.execute_again) {
             render(*c.current);
-            count_retry();
-            send(c);
+            send_again(c);
         } else {
             succeed(c);
         }
@@ -1361,7 +1388,7 @@ class RedisSink::Impl {
         } else {
             acknowledge(t);
         }
-        if (c.stage == Stage::ready && (!c.fence || *c.fence != own_value_)) {
+        if (c.stage == Stage::ready && !fence_is_ours(c)) {
             start_claim(c);
         }
     }

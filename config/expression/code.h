@@ -17,7 +17,7 @@ namespace re2 {
 class RE2;
 }
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 enum class Op : std::uint8_t {
     copy,
@@ -90,27 +90,36 @@ struct Instruction {
 // The literals of `x in […]`: all numbers, all texts or all booleans, ascending, without repeats.
 struct LiteralSet {
     std::vector<model::Scalar> members;
+    std::vector<std::int64_t> integers;  // the same, if all of them are integers
     bool has_null = false;
 };
 
 // The most operands of one instruction.
 inline constexpr std::size_t kMaxOperands = 64;
 
+}  // namespace sluice::config::expression
+
+namespace sluice::config {
+
 struct Program::Code {
     Code();
     ~Code();
 
-    std::vector<Instruction> instructions;
-    std::vector<Operand> operands;
+    std::vector<expression::Instruction> instructions;
+    std::vector<expression::Operand> operands;
     std::vector<model::Scalar> constants;  // texts point into `texts`
     std::deque<std::string> texts;
-    std::vector<LiteralSet> sets;
+    std::vector<expression::LiteralSet> sets;
     std::vector<std::unique_ptr<const re2::RE2>> patterns;
     std::uint32_t scratch_columns = 0;
     std::uint32_t selections = 1;  // 0 is the caller's
     TypeSet types = kAnyType;
     std::optional<std::uint32_t> plain_column;
 };
+
+}  // namespace sluice::config
+
+namespace sluice::config::expression {
 
 // ---- Running
 
@@ -143,4 +152,4 @@ void run_comparison(const Step& step);
 void run_logic(const Step& step);
 void run_function(const Step& step);
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

@@ -6,7 +6,7 @@
 #include "config/expression/kernels.h"
 #include "state/model/key.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 namespace {
 
@@ -394,4 +394,4 @@ void run_function(const Step& step) {
     }
 }
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

@@ -5,7 +5,7 @@
 
 #include "config/diagnostic.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 namespace {
 
@@ -87,4 +87,4 @@ std::string nearest_name(std::string_view name, std::span<const std::string_view
     return name.size() > kLongest ? std::string() : nearest(name, valid);
 }
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

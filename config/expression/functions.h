@@ -10,7 +10,7 @@
 #include "config/expression/code.h"
 #include "config/expression/program.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 inline constexpr TypeSet kBoolean = type_set(model::Type::boolean);
 inline constexpr TypeSet kInteger = type_set(model::Type::integer);
@@ -45,4 +45,4 @@ std::span<const std::string_view> reduction_names();  // of this version
 // a name of a thousand characters; comparing those costs too much.
 std::string nearest_name(std::string_view name, std::span<const std::string_view> valid);
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

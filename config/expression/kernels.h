@@ -4,7 +4,7 @@
 #include "config/expression/code.h"
 #include "state/model/number.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 inline void put(const Step& step, std::size_t row, const model::Scalar& value) {
     step.out_type[row] = value.type;
@@ -32,4 +32,4 @@ constexpr unsigned pair(model::Type a, model::Type b) {
     return static_cast<unsigned>(a) * 8 + static_cast<unsigned>(b);
 }
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 namespace {
 
@@ -279,4 +279,4 @@ bool is_plain_name(std::string_view name) {
     });
 }
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

@@ -9,7 +9,7 @@
 
 #include "config/expression/program.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 enum class TokenKind : std::uint8_t { end, name, number, text, symbol };
 
@@ -27,4 +27,4 @@ Compiled<std::vector<Token>> tokenise(std::string_view text);
 bool is_plain_name(std::string_view name);  // can be written without quotes
 bool is_keyword(std::string_view name);
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

@@ -8,7 +8,7 @@
 #include "config/expression/syntax.h"
 #include "state/model/number.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 namespace {
 
@@ -850,17 +850,24 @@ std::string print_path(const FieldSource& source) {
     return out;
 }
 
-Compiled<std::vector<FieldSource::Segment>> parse_path(std::string_view text) {
+Compiled<FieldSource> parse_field(std::string_view text) {
     auto tokens = tokenise(text);
     if (!tokens) {
         return std::unexpected(std::move(tokens.error()));
     }
-    const bool kafka = tokens->front().spelled == "kafka";
-    auto source = Parser(std::move(*tokens)).whole_path();
+    return Parser(std::move(*tokens)).whole_path();
+}
+
+}  // namespace sluice::config::expression
+
+namespace sluice::config {
+
+Compiled<std::vector<FieldSource::Segment>> parse_path(std::string_view text) {
+    auto source = expression::parse_field(text);
     if (!source) {
         return std::unexpected(std::move(source.error()));
     }
-    if (kafka) {
+    if (source->kind != FieldSource::Kind::json) {
         return std::unexpected(ExpressionError{0, text.size(), "kafka's own fields cannot be set",
                                                "a field with the name kafka is written .'kafka'"});
     }
@@ -868,11 +875,11 @@ Compiled<std::vector<FieldSource::Segment>> parse_path(std::string_view text) {
 }
 
 Compiled<std::string> canonical(std::string_view text) {
-    auto tree = parse(text);
+    auto tree = expression::parse(text);
     if (!tree) {
         return std::unexpected(std::move(tree.error()));
     }
-    return print(**tree);
+    return expression::print(**tree);
 }
 
 }  // namespace sluice::config

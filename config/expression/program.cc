@@ -9,6 +9,8 @@
 
 namespace sluice::config {
 
+using namespace expression;
+
 namespace {
 
 using model::Column;

@@ -11,7 +11,7 @@
 #include "config/expression/program.h"
 #include "state/model/value.h"
 
-namespace sluice::config {
+namespace sluice::config::expression {
 
 enum class NodeKind : std::uint8_t {
     literal,  // `literal`; a text's bytes are in `text`
@@ -66,6 +66,7 @@ inline constexpr std::size_t kMaxDepth = 500;
 inline constexpr std::size_t kMaxNesting = 64;
 
 Compiled<NodePtr> parse(std::string_view text);
+Compiled<FieldSource> parse_field(std::string_view text);  // a path and nothing else
 
 // Canonical text: one space around words and signs, no parentheses that precedence makes
 // superfluous, numbers and texts in one form.
@@ -73,4 +74,4 @@ std::string print(const Node& node);
 
 std::string print_path(const FieldSource& source);
 
-}  // namespace sluice::config
+}  // namespace sluice::config::expression

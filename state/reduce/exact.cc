@@ -226,10 +226,13 @@ unsigned byte_of(std::uint64_t limb, std::size_t i) {
 
 // Whether a two's complement number is spelled without needless bytes at its top.
 bool is_minimal(std::string_view bytes) {
-    const auto byte_at = [&](std::size_t i) {
-        return static_cast<unsigned>(static_cast<unsigned char>(bytes[i]));
-    };
-    return significant_bytes(bytes.size(), byte_at) == bytes.size();
+    if (bytes.empty()) {
+        return true;
+    }
+    const auto top = static_cast<unsigned char>(bytes.back());
+    const bool below_negative =
+        bytes.size() > 1 && (static_cast<unsigned char>(bytes[bytes.size() - 2]) & 0x80U) != 0;
+    return below_negative ? top != 0xffU : top != 0;
 }
 
 }  // namespace
@@ -329,30 +332,36 @@ std::string ExactTotal::digits() const {
 }
 
 std::size_t ExactTotal::byte_count() const {
-    return significant_bytes(kMaxBytes,
-                             [&](std::size_t i) { return byte_of(limb_[i / 8], i % 8); });
+    const std::uint64_t sign = negative() ? ~std::uint64_t{0} : 0;
+    for (std::size_t i = limb_.size(); i-- > 0;) {
+        const std::uint64_t digits = limb_[i] ^ sign;
+        if (digits != 0) {
+            const auto bits = kLimbBits * i + static_cast<std::size_t>(std::bit_width(digits));
+            return bits / 8 + 1;  // with room for the sign
+        }
+    }
+    return negative() ? 1 : 0;
 }
 
 void ExactTotal::append_bytes(std::string& out) const {
-    const std::size_t size = byte_count();
-    for (std::size_t i = 0; i < size; ++i) {
-        out.push_back(static_cast<char>(byte_of(limb_[i / 8], i % 8)));
+    std::array<char, kMaxBytes> bytes;
+    for (std::size_t i = 0; i < kMaxBytes; ++i) {
+        bytes[i] = static_cast<char>(byte_of(limb_[i / 8], i % 8));
     }
+    out.append(bytes.data(), byte_count());
 }
 
 std::optional<ExactTotal> ExactTotal::from_bytes(std::string_view bytes) {
     if (bytes.size() > kMaxBytes || !is_minimal(bytes)) {
         return std::nullopt;
     }
+    const bool negative = !bytes.empty() && (static_cast<unsigned char>(bytes.back()) & 0x80U) != 0;
+    std::array<unsigned char, kMaxBytes> all;
+    all.fill(negative ? 0xff : 0);
+    std::copy(bytes.begin(), bytes.end(), all.begin());
     ExactTotal total;
-    if (!bytes.empty() && (static_cast<unsigned char>(bytes.back()) & 0x80U) != 0) {
-        total.limb_.fill(~std::uint64_t{0});
-    }
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        std::uint64_t& limb = total.limb_[i / 8];
-        const std::size_t shift = 8 * (i % 8);
-        limb &= ~(std::uint64_t{0xff} << shift);
-        limb |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i])) << shift;
+    for (std::size_t i = 0; i < kMaxBytes; ++i) {
+        total.limb_[i / 8] |= static_cast<std::uint64_t>(all[i]) << (8 * (i % 8));
     }
     return total;
 }

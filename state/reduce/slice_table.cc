@@ -195,7 +195,8 @@ void SliceTable::split(std::uint32_t number, std::uint64_t hash) {
     const auto make = [&](std::uint32_t rows) {
         Part part;
         part.depth = old.depth + 1;
-        part.slot_bits = std::max(kLeastSlotBits, static_cast<int>(std::bit_width(2 * rows)));
+        part.slot_bits =
+            std::max(kLeastSlotBits, static_cast<int>(std::bit_width(rows + rows / 2)));
         part.slots = std::make_unique<std::uint64_t[]>(std::size_t{1} << part.slot_bits);
         return part;
     };

@@ -5,6 +5,7 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/file_checksum.h>
 #include <rocksdb/merge_operator.h>
+#include <rocksdb/sst_partitioner.h>
 #include <rocksdb/table.h>
 #include <rocksdb/universal_compaction.h>
 
@@ -137,6 +138,9 @@ rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family 
     if (family == Family::standard) {
         o.compaction_style = rocksdb::kCompactionStyleUniversal;
         o.num_levels = 7;
+        // Compaction writes a file for each slice, so that expired ones go as a whole.
+        o.sst_partitioner_factory = rocksdb::NewSstPartitionerFixedPrefixFactory(kTimePrefixBytes);
+        o.compaction_options_universal.max_size_amplification_percent = 100;
         o.level0_file_num_compaction_trigger = 4;
         o.compression = rocksdb::kLZ4Compression;
     } else {
@@ -199,9 +203,9 @@ std::map<std::uint32_t, model::EventTime> DropFrontiers::all() const {
 
 Rocks::~Rocks() {
     if (db) {
-        // What runs in the background is told to stop and waited for; what only waits is taken
-        // back.
-        rocksdb::CancelAllBackgroundWork(db.get(), true);
+        // Close() waits for what runs in the background and takes back what has not begun. Waiting
+        // here would wait for both: for ever, where BackgroundSteps are to run it.
+        rocksdb::CancelAllBackgroundWork(db.get(), false);
         for (auto* handle : {standard, brief}) {
             if (handle != nullptr) {
                 db->DestroyColumnFamilyHandle(handle).PermitUncheckedError();

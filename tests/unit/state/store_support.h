@@ -32,6 +32,13 @@ class FakeClock final : public model::Clock {
     std::int64_t now_ms = 0;
 };
 
+// The value itself: a loop over `*call()` would outlive what it loops over.
+template <class T>
+T value_of(model::Result<T> result) {
+    EXPECT_TRUE(result) << (result ? "" : result.error().text);
+    return std::move(result).value();
+}
+
 using Counts = std::map<std::string, std::uint64_t>;  // printed key → records
 
 inline constexpr std::uint32_t kBrief = 1, kStandard = 2;  // reduction numbers
@@ -218,7 +225,7 @@ inline std::unique_ptr<simulation::SimulatedDisk> new_disk(std::uint64_t seed = 
 
 #define ASSERT_OK(expression)                                         \
     do {                                                              \
-        const auto assert_ok = (expression);                          \
+        const auto& assert_ok = (expression);                         \
         ASSERT_TRUE(assert_ok.has_value()) << assert_ok.error().text; \
     } while (false)
 

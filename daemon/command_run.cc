@@ -1,0 +1,49 @@
+#include <cstdio>
+
+#include "config/diagnostic.h"
+#include "config/environment.h"
+#include "config/load.h"
+#include "daemon/application.h"
+#include "daemon/check.h"
+#include "daemon/commands.h"
+#include "daemon/exit_code.h"
+#include "daemon/logging.h"
+#include "state/model/fail_point.h"
+
+namespace sluice::daemon {
+
+int command_run(const RunOptions& options) {
+    if (options.fresh && !options.yes) {
+        std::fputs("sluice: --fresh forgets the state and takes the results over: confirm with --yes\n", stderr);
+        return kExitUsage;
+    }
+    for (const auto& [wanted, name] : {std::pair{options.accept_gap, "--accept-gap"},
+                                       std::pair{options.accept_compacted, "--accept-compacted"},
+                                       std::pair{options.force, "--force"}}) {
+        if (wanted) {
+            std::fprintf(stderr, "sluice: %s is not available in this version\n", name);
+            return kExitUsage;
+        }
+    }
+    if (auto sound = model::check_fail_point_environment(); !sound) {
+        std::fprintf(stderr, "sluice: %s\n", sound.error().text.c_str());
+        return kExitUsage;
+    }
+    const config::Environment environment = config::process_environment();
+    config::Loaded loaded = config::load(options.file, options.set, environment);
+    check_kafka_properties(loaded);
+    std::fputs(config::to_text(loaded.diagnostics).c_str(), stderr);
+    if (loaded.outcome == config::Outcome::missing) {
+        return kExitMissing;
+    }
+    if (loaded.outcome == config::Outcome::unreadable) {
+        return kExitPermission;
+    }
+    if (!loaded.pipeline || config::has_error(loaded.diagnostics)) {
+        return kExitConfiguration;
+    }
+    open_log(loaded.pipeline->log.level, options.json ? "json" : loaded.pipeline->log.format, loaded.pipeline->name);
+    return Application(*loaded.pipeline, options).run();
+}
+
+}  // namespace sluice::daemon

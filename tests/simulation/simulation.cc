@@ -1,0 +1,504 @@
+#include "tests/simulation/simulation.h"
+
+#include <rocksdb/env.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "config/load.h"
+#include "daemon/engine.h"
+#include "state/io/journal.h"
+#include "state/io/rocks_env.h"
+#include "tests/simulation/rules.h"
+#include "tests/simulation/simulated_disk.h"
+#include "tests/simulation/simulated_log.h"
+#include "tests/simulation/simulated_redis.h"
+
+namespace sluice::simulation {
+
+namespace {
+
+constexpr char kDirectory[] = "/state";
+constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life needs
+
+class Random {
+ public:
+    explicit Random(std::uint64_t seed) : state_(seed * 0xd1342543de82ef95ull) { state_ = next() ^ seed; }
+    std::uint64_t next() {  // splitmix64, Steele et al. 2014
+        std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ull);
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+        return z ^ (z >> 31);
+    }
+    std::uint64_t below(std::uint64_t bound) { return next() % bound; }
+    std::int64_t between(std::int64_t low, std::int64_t high) {
+        return low + static_cast<std::int64_t>(below(static_cast<std::uint64_t>(high - low + 1)));
+    }
+    bool one_in(std::uint64_t n) { return below(n) == 0; }
+
+ private:
+    std::uint64_t state_;
+};
+
+class SteppedClock final : public model::Clock {
+ public:
+    model::EventTime wall_ms() const override { return wall_; }
+    std::int64_t steady_ns() const override { return steady_; }
+    void advance(std::int64_t ms) {
+        wall_ += ms;
+        steady_ += ms * 1'000'000;
+    }
+    void step_wall(std::int64_t ms) { wall_ += ms; }
+
+ private:
+    model::EventTime wall_ = 1'700'000'000'000;
+    std::int64_t steady_ = 5'000'000'000;
+};
+
+// What one process is made of.
+struct Life {
+    state::BackgroundSteps background;
+    std::unique_ptr<rocksdb::Env> env;
+    ingest::DeadLettersInMemory dead_letters;
+    std::unique_ptr<daemon::Engine> engine;
+    bool running = false;
+};
+
+class Simulation {
+ public:
+    Simulation(std::uint64_t seed, const Limits& limits)
+        : random_(seed), narrate_(limits.narrate), log_(seed * 3 + 1), redis_(seed * 3 + 2, clock_) {
+        seed_ = seed;
+    }
+
+    Run run();
+
+ private:
+    void make_job();
+    void produce();
+    void begin_life(bool last);
+    void end_life(bool by_crash);
+    void collect_journal();
+    bool step_life();
+    void trouble();
+    void judge();
+    std::string state_of_run() const;
+    void say(const std::string& line) const {
+        if (narrate_) {
+            std::fprintf(stderr, "%8llu  %s\n", static_cast<unsigned long long>(run_.steps), line.c_str());
+        }
+    }
+    void fail(const std::string& text) {
+        if (run_.failure.empty()) {
+            run_.failure = text;
+        }
+    }
+    void note(std::uint64_t what) { run_.trace = (run_.trace ^ what) * 0x100000001b3ull; }
+
+    std::uint64_t seed_ = 0;
+    Random random_;
+    const bool narrate_;
+    SteppedClock clock_;
+    SimulatedLog log_;
+    SimulatedRedis redis_;
+    std::unique_ptr<SimulatedDisk> disk_;
+    Job job_;
+    std::optional<config::Pipeline> pipeline_;
+    std::vector<model::Partition> partitions_;
+    std::int64_t produced_ = 0;
+    std::int64_t to_produce_ = 0;
+    std::int64_t event_time_ = 1'700'000'000'000;
+    std::unique_ptr<Life> life_;
+    int lives_ = 0;
+    bool last_ = false;
+    std::map<model::BarrierNumber, model::Barrier> barriers_;
+    Run run_;
+};
+
+void Simulation::make_job() {
+    job_.out_of_order_ms = random_.between(0, 3) * 100;
+    const int reductions = static_cast<int>(random_.between(1, 3));
+    for (int r = 0; r < reductions; ++r) {
+        Job::Reduction reduction;
+        reduction.id = "r" + std::to_string(r);
+        reduction.event_time = random_.below(3) != 0;
+        reduction.window_ms = random_.between(1, 8) * 250;
+        reduction.offset_ms = random_.one_in(3) ? 100 : 0;
+        reduction.lateness_ms = reduction.event_time && random_.one_in(2) ? random_.between(1, 6) * 100 : 0;
+        job_.reductions.push_back(reduction);
+    }
+    config::Environment environment;
+    environment.variable = [](std::string_view) { return std::nullopt; };
+    environment.memory_limit_bytes = 1ull << 30;
+    config::Loaded loaded = config::load_text(job_.toml(kDirectory), "/sim.toml", {}, environment);
+    if (!loaded.pipeline) {
+        fail("the job does not load: " + (loaded.diagnostics.empty() ? "" : loaded.diagnostics[0].message));
+        return;
+    }
+    pipeline_ = std::move(loaded.pipeline);
+    if (random_.one_in(3)) {
+        pipeline_->state.memory_bytes = 4096;  // spills all the time
+    }
+    const auto count = static_cast<std::int32_t>(random_.between(1, 4));
+    log_.add_topic("t", count);
+    for (std::int32_t i = 0; i < count; ++i) {
+        partitions_.push_back({"t", i});
+    }
+    to_produce_ = random_.between(50, 700);
+}
+
+void Simulation::produce() {
+    if (produced_ >= to_produce_) {
+        return;
+    }
+    const model::Partition& partition = partitions_[random_.below(partitions_.size())];
+    if (random_.one_in(40)) {
+        log_.append_gap(partition, random_.between(1, 3));
+        return;
+    }
+    event_time_ += random_.between(0, 60);
+    SimulatedRecord record;
+    record.timestamp = event_time_ - random_.between(0, random_.one_in(12) ? 2500 : 150);
+    if (random_.one_in(30)) {
+        record.value = "not json";
+    } else if (!random_.one_in(40)) {
+        record.value = "{\"k\":\"k" + std::to_string(random_.below(12)) + "\",\"v\":" +
+                       std::to_string(random_.between(-50, 1000)) + ",\"keep\":" + (random_.one_in(6) ? "false" : "true") + "}";
+    }
+    log_.append(partition, std::move(record));
+    ++produced_;
+    if (random_.one_in(400) && partitions_.size() < 6) {
+        log_.add_partition("t");
+        partitions_.push_back({"t", static_cast<std::int32_t>(partitions_.size())});
+        say("partition added");
+    }
+}
+
+// What the journal holds, before anything of it is forgotten. Entries that a crash took were never acted on.
+void Simulation::collect_journal() {
+    auto opened = state::Journal::open(*disk_, std::string(kDirectory) + "/journal", {.boot = "reader" + std::to_string(lives_)});
+    if (!opened) {
+        fail("journal: " + opened.error().text);
+        return;
+    }
+    auto entries = opened->journal->entries_after(0);
+    if (!entries) {
+        fail("journal: " + entries.error().text);
+        return;
+    }
+    if (entries->empty()) {
+        return;
+    }
+    // An entry that was torn off may have been numbered again by the next life.
+    barriers_.erase(barriers_.upper_bound(opened->journal->last_number()), barriers_.end());
+    for (model::Barrier& barrier : *entries) {
+        barriers_[barrier.number] = std::move(barrier);
+    }
+}
+
+void Simulation::begin_life(bool last) {
+    ++lives_;
+    last_ = last;
+    if (lives_ > 1) {
+        collect_journal();
+    }
+    life_ = std::make_unique<Life>();
+    life_->env = state::make_rocks_env(*disk_, {.steps = &life_->background, .clock = &clock_});
+    daemon::Engine::Options options;
+    options.until_end = last;
+    options.boot = "life" + std::to_string(lives_);
+    options.lineage[0] = static_cast<std::uint8_t>(lives_);
+    options.lineage[1] = 1;
+    options.owner = "life" + std::to_string(lives_);
+    options.seed = random_.next();
+    options.workers = static_cast<int>(random_.between(1, 3));
+    options.say = [this](const std::string& line) { say("  says: " + line); };
+    daemon::Engine::Seams seams{
+        .log = log_,
+        .disk = *disk_,
+        .rocks_env = *life_->env,
+        .redis = redis_.transports(lives_),
+        .clock = clock_,
+        .dead_letters = life_->dead_letters,
+    };
+    life_->engine = std::make_unique<daemon::Engine>(*pipeline_, std::move(seams), std::move(options));
+    if (!last && !random_.one_in(6)) {
+        // Some thousand operations are a whole life; most crashes come early, in the middle of something.
+        const std::uint64_t within = random_.one_in(2) ? 200 : 2500;
+        disk_->crash_at(disk_->operations() + 1 + random_.below(within),
+                        random_.one_in(3) ? CrashKind::process : CrashKind::power);
+    }
+    say("life " + std::to_string(lives_) + (last ? " (last)" : ""));
+}
+
+void Simulation::end_life(bool by_crash) {
+    if (!disk_->crashed()) {
+        disk_->crash_now(random_.one_in(2) ? CrashKind::process : CrashKind::power);
+    }
+    redis_.crash(lives_);
+    life_.reset();
+    if (by_crash) {
+        ++run_.crashes;
+        say("crash");
+    }
+    disk_ = disk_->after_crash(random_.next());
+}
+
+// One thing happens inside the process. False: the life is over.
+bool Simulation::step_life() {
+    daemon::Engine& engine = *life_->engine;
+    if (!life_->running) {
+        if (engine.stage() == daemon::Engine::Stage::open) {
+            for (std::size_t number = 0; number < engine.worker_count(); ++number) {
+                if (auto opened = engine.open_worker(number); !opened) {
+                    fail("open_worker: " + opened.error().text);
+                    return false;
+                }
+            }
+            engine.run();
+            life_->running = true;
+            if (narrate_) {
+                const auto hash = engine.sink().handshake();
+                std::string text = hash.present ? "control hash, barrier " + std::to_string(hash.barrier) : "no control hash";
+                for (const auto& [id, frontier] : hash.frontiers) {
+                    text += ", frontier " + id + " " + std::to_string(frontier);
+                }
+                for (const auto& [id, lanes] : hash.lanes) {
+                    text += ", " + std::to_string(std::count_if(lanes.begin(), lanes.end(), [](const auto& l) { return l.has_value(); })) + " lanes";
+                }
+                for (const auto& reduction : engine.restored().reductions) {
+                    text += ", checkpoint acknowledged " + std::to_string(reduction.acknowledged.value_or(0)) + " dropped " +
+                            std::to_string(reduction.dropped.value_or(0)) + " windows " +
+                            std::to_string(engine.store().windows_after(reduction.number, model::kBeforeAll)->size());
+                }
+                say("runs from barrier " + std::to_string(engine.restored().number) + ": " + text);
+            }
+            run_.replays += engine.coordinator().report().live ? 0 : 1;
+            return true;
+        }
+        const std::uint64_t before = log_.records_handed_out();
+        engine.start_step();
+        if (log_.records_handed_out() != before) {
+            fail("a record was handed out before the gate opened");
+        }
+        if (engine.stage() == daemon::Engine::Stage::failed && !disk_->crashed()) {
+            fail("the start failed: " + engine.failure().text);
+            return false;
+        }
+        return true;
+    }
+    switch (random_.below(10)) {
+        case 0:
+        case 1:
+        case 2:
+            engine.worker(random_.below(engine.worker_count())).step();
+            break;
+        case 3:
+        case 4:
+            engine.coordinator().step();
+            break;
+        case 5: {
+            auto stepped = engine.emitter().step();
+            if (!stepped && !disk_->crashed()) {
+                fail("emitter: " + stepped.error().text);
+            }
+            break;
+        }
+        case 6:
+            engine.snapshotter().step();
+            break;
+        case 7:
+        case 8:
+            engine.sink().step();
+            break;
+        case 9:
+            life_->background.step();
+            if (random_.one_in(50) && !last_) {
+                static_cast<void>(engine.look_for_partitions(0));
+            }
+            break;
+    }
+    if (disk_->crashed()) {
+        return true;
+    }
+    if (engine.sink().phase() == sinks::SinkPhase::fenced) {
+        fail("fenced by nobody");
+        return false;
+    }
+    if (engine.coordinator().outcome() == daemon::Coordinator::Outcome::failed) {
+        fail("coordinator: " + engine.coordinator().failure().text);
+        return false;
+    }
+    return engine.coordinator().outcome() == daemon::Coordinator::Outcome::running;
+}
+
+void Simulation::trouble() {
+    if (last_) {
+        return;
+    }
+    if (random_.one_in(4000)) {
+        redis_.cut_connections();
+        say("redis: connections cut");
+    }
+    if (random_.one_in(25000)) {
+        redis_.flush_all();
+        say("redis: FLUSHALL");
+    }
+    if (random_.one_in(25000)) {
+        redis_.restart_losing_writes(random_.below(20));
+        say("redis: lost its last writes");
+    }
+    if (random_.one_in(15000)) {
+        redis_.set_condition(RedisCondition::oom, 300);
+        say("redis: OOM");
+    }
+    if (random_.one_in(15000)) {
+        log_.set_available(false);
+        say("log: away");
+    }
+    if (!log_.available() && random_.one_in(500)) {
+        log_.set_available(true);
+    }
+    if (random_.one_in(30000)) {
+        clock_.step_wall(random_.between(-3000, 3000));
+        say("clock stepped");
+    }
+}
+
+Run Simulation::run() {
+    make_job();
+    if (!run_.failure.empty()) {
+        return run_;
+    }
+    disk_ = std::make_unique<SimulatedDisk>(seed_ ^ 3);
+    static_cast<void>(disk_->make_directory(kDirectory));
+    static_cast<void>(disk_->sync_directory("/"));
+    const auto lives = static_cast<int>(random_.between(2, 6));
+    for (int life = 1; life <= lives && run_.failure.empty(); ++life) {
+        const bool last = life == lives;
+        if (last) {
+            while (produced_ < to_produce_) {
+                produce();
+            }
+            log_.set_available(true);
+        }
+        begin_life(last);
+        const std::uint64_t most = last ? 40 * kStepsOfALife : static_cast<std::uint64_t>(random_.between(500, 12'000));
+        std::uint64_t steps = 0;
+        bool alive = true;
+        while (alive && run_.failure.empty()) {
+            ++run_.steps;
+            if (++steps > most) {
+                if (last) {
+                    const auto& engine = *life_->engine;
+                    fail("the last life does not come to its end: stage " + std::to_string(static_cast<int>(engine.stage())) +
+                         " waiting for '" + engine.waiting_for() + "'" + (life_->running ? state_of_run() : ""));
+                }
+                break;
+            }
+            switch (random_.below(8)) {
+                case 0:
+                    produce();
+                    break;
+                case 1:
+                    clock_.advance(random_.between(0, 12));
+                    break;
+                case 2:
+                    log_.step();
+                    break;
+                case 3:
+                    redis_.step();
+                    break;
+                default:
+                    alive = step_life();
+                    break;
+            }
+            trouble();
+            if (disk_->crashed()) {
+                alive = false;
+            }
+        }
+        if (life_->running) {
+            const auto sink = life_->engine->sink().statistics();
+            say("sink: " + std::to_string(sink.results) + " results, " + std::to_string(sink.skipped) + " skipped, " +
+                std::to_string(sink.pending) + " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
+            const auto report = life_->engine->coordinator().report();
+            run_.checkpoints += report.checkpoints_completed;
+            note(report.number);
+        }
+        note(redis_.executed());
+        if (last && run_.failure.empty()) {
+            // Everything is delivered and acknowledged; the process ends in order.
+            if (!life_->engine->coordinator().last_checkpoint_ok()) {
+                fail("the last checkpoint failed: " + life_->engine->coordinator().report().checkpoint_problem);
+            }
+        }
+        end_life(!last);
+    }
+    if (run_.failure.empty()) {
+        ++lives_;
+        collect_journal();
+        judge();
+    }
+    run_.records = log_.records_handed_out();
+    run_.keys = redis_.keys_seen();
+    run_.losses = redis_.losses();
+    run_.barriers = barriers_.size();
+    return run_;
+}
+
+std::string Simulation::state_of_run() const {
+    daemon::Engine& engine = *life_->engine;
+    const auto report = engine.coordinator().report();
+    std::string text = std::string(report.live ? ", live" : ", replaying") + ", barrier " + std::to_string(report.number) + ", waiting: " +
+                       report.waiting + ", paused: " + report.input_paused_reason + ", emitter " +
+                       (engine.emitter().quiet() ? "quiet" : "busy") + ", sink " + (engine.sink().settled() ? "settled" : "busy") +
+                       " " + engine.sink().statistics().reason;
+    for (std::size_t w = 0; w < engine.worker_count(); ++w) {
+        const auto progress = engine.worker(w).progress();
+        text += ", worker" + std::string(progress.wants_cap ? " wants a cap" : "") + (progress.until_end_reached ? " done" : "") +
+                " " + std::to_string(progress.table_bytes) + " bytes";
+        for (const auto& partition : progress.partitions) {
+            text += " [" + std::to_string(partition.partition) + " at " + std::to_string(partition.next_offset) + " watermark " +
+                    std::to_string(partition.watermark) + "]";
+        }
+    }
+    return text;
+}
+
+void Simulation::judge() {
+    const auto wanted = expected(job_, log_, partitions_, barriers_);
+    const auto found = redis_.dump();
+    for (const auto& [key, value] : found) {
+        note(std::hash<std::string>{}(key + value));
+    }
+    for (const auto& [key, value] : wanted) {
+        const auto at = found.find(key);
+        if (at == found.end() || at->second != value) {
+            say((at == found.end() ? "missing " : "different ") + key);
+        }
+        if (at == found.end()) {
+            fail("missing: " + key + " should be " + value);
+        } else if (at->second != value) {
+            fail("different: " + key + " is " + at->second + ", should be " + value);
+        }
+    }
+    for (const auto& [key, value] : found) {
+        if (!wanted.contains(key)) {
+            fail("surplus: " + key + " " + value);
+        }
+    }
+    for (const std::string& change : redis_.changed_finals()) {
+        fail("a final value changed: " + change);
+    }
+}
+
+}  // namespace
+
+Run simulate(std::uint64_t seed, const Limits& limits) { return Simulation(seed, limits).run(); }
+
+}  // namespace sluice::simulation
