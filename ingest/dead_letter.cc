@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "state/model/fail_point.h"
+
 namespace sluice::ingest {
 
 namespace {
@@ -247,12 +249,14 @@ model::Status DeadLetterFile::sync_file() {
     if (broken_) {
         return model::corrupt(settings_.path + ": an earlier sync failed");
     }
+    SLUICE_FAIL_POINT("dead_letter.before_sync");
     if (unsynced_ && ::fdatasync(fd_) != 0) {
         // The kernel may have thrown these pages away; a second call would say that all is well.
         broken_ = true;
         return model::corrupt(system_text(settings_.path, "cannot be synced", errno));
     }
     unsynced_ = false;
+    SLUICE_FAIL_POINT("dead_letter.after_sync");
     return {};
 }
 
@@ -277,6 +281,7 @@ model::Status DeadLetterFile::write_out() {
         bytes.swap(buffer_);
         in_flight_bytes_ = bytes.size();
     }
+    SLUICE_FAIL_POINT("dead_letter.before_write");
     std::size_t done = 0;
     int error = 0;
     while (done < bytes.size()) {
