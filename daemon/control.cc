@@ -59,7 +59,7 @@ void add_unique(std::vector<std::string>& list, std::string path) {
 }
 
 model::Result<ControlAnswer> ask_one(const std::string& socket_file, const std::string& request,
-                              std::int64_t timeout_ms) {
+                                     std::int64_t timeout_ms) {
     TRY(path, SocketPath::open(socket_file));
     const Descriptor connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&path.address()),
@@ -163,8 +163,8 @@ std::expected<Target, TargetError> find_target(const std::string& text,
     return target;
 }
 
-model::Result<ControlAnswer> ask(const Target& target, const std::string& method, const std::string& path,
-                          std::int64_t timeout_ms) {
+model::Result<ControlAnswer> ask(const Target& target, const std::string& method,
+                                 const std::string& path, std::int64_t timeout_ms) {
     const std::string request =
         method + " " + path + " HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     std::string tried;

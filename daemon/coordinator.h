@@ -111,6 +111,7 @@ class Coordinator {
         std::int64_t pause_us = 0;
     };
     struct Report {
+        std::string waiting;  // what the oldest undertaking waits for; empty: there is none
         bool live = false;  // the replay is over
         model::BarrierNumber number = 0;
         model::EventTime watermark = kNoTime;        // the pipeline's

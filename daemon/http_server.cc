@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -144,6 +145,9 @@ class HttpServer::Running {
     using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
 
     model::Status listen_unix() {
+        std::error_code ignored;  // the bind says it better
+        std::filesystem::create_directories(
+            std::filesystem::path(settings_.socket_path).parent_path(), ignored);
         TRY(path, SocketPath::open(settings_.socket_path));
         const int file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (file < 0) {

@@ -47,7 +47,6 @@ std::vector<LibraryVersion> library_versions() {
          ""},
         {"simdjson", SLUICE_SIMDJSON_VERSION, ""},
         {"toml++", SLUICE_TOMLPLUSPLUS_VERSION, ""},
-        {"re2", SLUICE_RE2_VERSION, ""},
         {"xxhash", dotted(XXH_VERSION_NUMBER, 100), dotted(XXH_versionNumber(), 100)},
         {"zstd", ZSTD_VERSION_STRING, ZSTD_versionString()},
         {"spdlog", SLUICE_SPDLOG_VERSION, ""},

@@ -165,6 +165,13 @@ void Worker::carry_out(const Order& order) {
                 owned_.back()->waits_for_barrier = true;
             }
             break;
+        case Order::Kind::spill: {
+            Answer answer = answer_to(order);
+            swap_tables(answer);
+            answer.tag = applied_ + 1;
+            send(std::move(answer));
+            return;
+        }
         case Order::Kind::close: {
             Answer answer = answer_to(order);
             for (const auto& folder : folders_) {

@@ -165,6 +165,18 @@ model::Status Catalogue::set_damaged(CheckpointId id, const std::string& reason,
     return exists(disk_, path) ? model::Status{} : write_file_durably(disk_, path, reason);
 }
 
+model::Status Catalogue::distrust(const std::string& reason) {
+    return distrusted() ? model::Status{}
+                        : write_file_durably(disk_, paths_.distrusted(), reason + "\n");
+}
+
+bool Catalogue::distrusted() { return exists(disk_, paths_.distrusted()); }
+
+model::Status Catalogue::trust_again() {
+    TRY(disk_.remove(paths_.distrusted()));
+    return disk_.sync_directory(paths_.root);
+}
+
 model::Result<std::vector<CatalogueEntry>> Catalogue::retain(const Retention& retention) {
     TRY(entries, list());
     std::vector<CatalogueEntry> kept;

@@ -30,6 +30,7 @@ struct StatePaths {
     std::string live() const { return root + "/live"; }
     std::string inputs() const { return root + "/inputs"; }
     std::string journal() const { return root + "/journal"; }
+    std::string distrusted() const { return root + "/VERIFY"; }
     std::string initialized() const { return root + "/INITIALIZED"; }
 };
 
@@ -88,6 +89,12 @@ class Catalogue {
 
     // From now on a snapshot is not counted as one worth keeping; durable with `mark`.
     model::Status set_damaged(CheckpointId id, const std::string& reason, bool mark);
+
+    // A block was found damaged while the store was in use, and nobody knows which snapshots have
+    // it: the next start reads every byte before it believes a snapshot. Durable.
+    model::Status distrust(const std::string& reason);
+    bool distrusted();
+    model::Status trust_again();
 
     // Removes what retention does not keep: valid ones beyond `keep`, then oldest first while they
     // exceed max_bytes, never the newest two valid ones; damaged ones that are older than all kept.

@@ -60,6 +60,7 @@ model::Result<Restore::Phase> Restore::step() {
 model::Status Restore::locate() {
     TRY(swept, catalogue_.sweep());
     swept_ = std::move(swept);
+    every_byte_ = options_.verify_full || catalogue_.distrusted();
     if (options_.fresh) {
         phase_ = Phase::restore;
         return {};
@@ -147,10 +148,10 @@ model::Status Restore::verify() {
         check_ = Check::bytes;
         return {};
     }
-    if (options_.verify_full && next_file_ < entry.meta->files.size()) {
+    if (every_byte_ && next_file_ < entry.meta->files.size()) {
         const auto& file = entry.meta->files[next_file_++];
         if (auto valid = catalogue_.validate_bytes(entry, file); !valid) {
-            TRY(catalogue_.set_damaged(entry.id, valid.error().text, false));
+            TRY(catalogue_.set_damaged(entry.id, valid.error().text, true));
             reject(valid.error().text);
         }
         return {};
@@ -263,6 +264,9 @@ model::Status Restore::warm() {
             }
         }
         meta_ = meta;
+    }
+    if (catalogue_.distrusted()) {
+        TRY(catalogue_.trust_again());
     }
     phase_ = Phase::done;
     return {};

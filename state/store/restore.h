@@ -31,12 +31,12 @@
 namespace sluice::state {
 
 struct RestoreOptions {
-    StoreOptions store;       // `directory` is set here: STATE/live/<boot>
-    std::string boot;         // unique to this start; names the live directory
-    std::string pipeline;     // snapshots of another name are rejected
-    std::string inputs_text;  // the inputs of the current configuration
-    bool verify_full = false;
-    bool fresh = false;  // forget state: begin empty, whatever is there
+    StoreOptions store;        // `directory` is set here: STATE/live/<boot>
+    std::string boot;          // unique to this start; names the live directory
+    std::string pipeline;      // snapshots of another name are rejected
+    std::string inputs_text;   // the inputs of the current configuration
+    bool verify_full = false;  // so it is, too, when the catalogue is distrusted
+    bool fresh = false;        // forget state: begin empty, whatever is there
     bool journal_has_entries = false;
     // The journal runs without a gap from the snapshot's journal_number to its end, and is of its
     // lineage. An error of kind corrupt or invalid rejects the snapshot, any other ends the
@@ -105,6 +105,7 @@ class Restore {
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::string directory_;
     Check check_ = Check::cheap;
+    bool every_byte_ = false;
     bool asking_ = false;        // the last answer from outside was `unavailable`
     std::size_t next_file_ = 0;  // of the candidate
     std::uint64_t attempt_ = 0;

@@ -5,6 +5,7 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/file_checksum.h>
 #include <rocksdb/merge_operator.h>
+#include <rocksdb/sst_partitioner.h>
 #include <rocksdb/table.h>
 #include <rocksdb/universal_compaction.h>
 
@@ -137,6 +138,9 @@ rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family 
     if (family == Family::standard) {
         o.compaction_style = rocksdb::kCompactionStyleUniversal;
         o.num_levels = 7;
+        // Compaction writes a file for each slice, so that expired ones go as a whole.
+        o.sst_partitioner_factory = rocksdb::NewSstPartitionerFixedPrefixFactory(kTimePrefixBytes);
+        o.compaction_options_universal.max_size_amplification_percent = 100;
         o.level0_file_num_compaction_trigger = 4;
         o.compression = rocksdb::kLZ4Compression;
     } else {

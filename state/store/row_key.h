@@ -17,6 +17,7 @@
 
 namespace sluice::state {
 
+inline constexpr std::size_t kTimePrefixBytes = 12;  // reduction and slice end
 inline constexpr std::size_t kSlicePrefixBytes = 16;
 inline constexpr std::size_t kRowHeaderBytes = 24;
 inline constexpr std::string_view kMetaRowKey{"\0\0\0\0meta", 8};

@@ -106,6 +106,10 @@ void Snapshotter::finish() {
 
 void Snapshotter::fail(model::Error error) {
     const bool live = store_.usable() && error.kind != model::ErrorKind::corrupt;
+    if (error.kind == model::ErrorKind::corrupt) {
+        // Without the mark the next start may take the same damage again, and again.
+        static_cast<void>(catalogue_.distrust(error.text));
+    }
     result_.outcome = live ? SnapshotResult::Outcome::skipped : SnapshotResult::Outcome::unusable;
     result_.error = std::move(error);
     if (!path_.empty()) {
@@ -130,6 +134,7 @@ model::Status Snapshotter::write() {
                                 std::to_string(options_.reserve_bytes));
     }
     store_.set_reductions(job_.meta.reductions);
+    job_.meta.number = job_.number;
     if (job_.kind == SnapshotJob::Kind::checkpoint) {
         job_.meta.inputs = inputs_hash(job_.inputs_text);
         job_.meta.taken = rfc3339(job_.meta.clock);

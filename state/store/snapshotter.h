@@ -33,9 +33,9 @@ struct SnapshotJob {
     enum class Kind : std::uint8_t { checkpoint, spill };
     Kind kind = Kind::checkpoint;
     model::BarrierNumber number = 0;  // takes all tables with tag <= number
-    // Complete but for `id`, `taken` (made of `clock`), `inputs` and `files`. Of a spill nothing
-    // but `reductions` matters. `reductions[].dropped` comes into force for the live store once the
-    // snapshot is committed.
+    // Complete but for `id`, `number`, `taken` (made of `clock`), `inputs` and `files`. Of a spill
+    // nothing but `reductions` matters. `reductions[].dropped` comes into force for the live store
+    // once the snapshot is committed.
     CheckpointMeta meta;
     Discards discards;        // tables of slices at or below are not written; see Store::write_run
     std::string inputs_text;  // recorded, durably, before the manifest names its hash

@@ -86,6 +86,7 @@ class Simulation {
     bool step_life();
     void trouble();
     void judge();
+    std::string state_of_run() const;
     void say(const std::string& line) const {
         if (narrate_) {
             std::fprintf(stderr, "%8llu  %s\n", static_cast<unsigned long long>(run_.steps), line.c_str());
@@ -395,7 +396,7 @@ Run Simulation::run() {
                 if (last) {
                     const auto& engine = *life_->engine;
                     fail("the last life does not come to its end: stage " + std::to_string(static_cast<int>(engine.stage())) +
-                         " waiting for '" + engine.waiting_for() + "'");
+                         " waiting for '" + engine.waiting_for() + "'" + (life_->running ? state_of_run() : ""));
                 }
                 break;
             }
@@ -448,6 +449,25 @@ Run Simulation::run() {
     run_.losses = redis_.losses();
     run_.barriers = barriers_.size();
     return run_;
+}
+
+std::string Simulation::state_of_run() const {
+    daemon::Engine& engine = *life_->engine;
+    const auto report = engine.coordinator().report();
+    std::string text = std::string(report.live ? ", live" : ", replaying") + ", barrier " + std::to_string(report.number) + ", waiting: " +
+                       report.waiting + ", paused: " + report.input_paused_reason + ", emitter " +
+                       (engine.emitter().quiet() ? "quiet" : "busy") + ", sink " + (engine.sink().settled() ? "settled" : "busy") +
+                       " " + engine.sink().statistics().reason;
+    for (std::size_t w = 0; w < engine.worker_count(); ++w) {
+        const auto progress = engine.worker(w).progress();
+        text += ", worker" + std::string(progress.wants_cap ? " wants a cap" : "") + (progress.until_end_reached ? " done" : "") +
+                " " + std::to_string(progress.table_bytes) + " bytes";
+        for (const auto& partition : progress.partitions) {
+            text += " [" + std::to_string(partition.partition) + " at " + std::to_string(partition.next_offset) + " watermark " +
+                    std::to_string(partition.watermark) + "]";
+        }
+    }
+    return text;
 }
 
 void Simulation::judge() {

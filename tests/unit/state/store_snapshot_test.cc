@@ -436,6 +436,25 @@ TEST(Restore, AnotherPipelinesSnapshotIsRejected) {
     EXPECT_EQ(p.restore->rejected().size(), 3u);
 }
 
+TEST(Restore, AManifestThatIsNotOfTheseRowsIsRejected) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    const std::string path = "/state/checkpoints/3/MANIFEST.json";
+    auto manifest = parse_manifest(text_of(*disk, path));
+    ASSERT_OK(manifest);
+    manifest->partitions[0].next_offset += 1;
+    ASSERT_OK(write_file_durably(*disk, path, manifest_text(*manifest)));
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(p.meta->number, 2u);
+    ASSERT_EQ(p.restore->rejected().size(), 1u);
+    EXPECT_NE(p.restore->rejected()[0].reason.find("different barriers"), std::string::npos);
+}
+
 TEST(Restore, KeepsTheDropRule) {
     const auto disk = new_disk();
     {
@@ -506,27 +525,61 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
     }
 }
 
+TEST(Restore, ReadsEveryByteAfterDamageWasFoundInUse) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    std::string newest;
+    for (const auto& name : value_of(disk->list("/state/checkpoints/3"))) {
+        if (name.ends_with(".sst")) {
+            newest = name;
+        }
+    }
+    ASSERT_OK(disk->flip("/state/checkpoints/3/" + newest, 5, 1));
+    {
+        Process p(*disk, "b");
+        ASSERT_OK(p.start());
+        ASSERT_EQ(p.meta->number, 3u);
+        ASSERT_OK(p.catalogue.distrust("a fire read a damaged block"));
+    }
+    for (const auto* boot : {"c", "d"}) {  // the second time it is marked
+        Process p(*disk, boot);
+        ASSERT_OK(p.start());
+        EXPECT_EQ(p.meta->number, 2u);
+        EXPECT_FALSE(p.catalogue.distrusted());
+    }
+}
+
 // A power cut or a kill at every operation of the third checkpoint: the next start finds a whole
 // snapshot, the second or the third, never less and nothing in between, and cleans up.
 class SnapshotCrash : public testing::TestWithParam<simulation::CrashKind> {};
 
 TEST_P(SnapshotCrash, AtEveryOperationLeavesAWholeSnapshot) {
-    std::uint64_t first = 0, last = 0;
-    const auto prepare = [](Process& p) {
+    const auto base = new_disk();
+    {
+        Process p(*base);
         ASSERT_OK(p.start());
         for (model::BarrierNumber n = 1; n <= 2; ++n) {
             p.store->add_tables(
                 n, {table_of(kBrief, 1000, {{"a", n}}), table_of(kStandard, 5000, {{"b", n}})});
             ASSERT_EQ(p.checkpoint(n).outcome, Outcome::done);
         }
+    }
+    base->crash_now(simulation::CrashKind::process);
+    const auto begin = [](Process& p) {
+        p.retention.keep = 2;
+        ASSERT_OK(p.start());
         p.store->add_tables(
             3, {table_of(kBrief, 1000, {{"a", 3}}), table_of(kStandard, 5000, {{"b", 3}})});
     };
+    std::uint64_t first = 0, last = 0;
     {
-        const auto disk = new_disk();
-        Process p(*disk);
-        p.retention.keep = 2;
-        prepare(p);
+        const auto disk = base->after_crash(1);
+        Process p(*disk, "z");
+        begin(p);
         first = disk->operations() + 1;
         ASSERT_EQ(p.checkpoint(3).outcome, Outcome::done);
         last = disk->operations();
@@ -536,11 +589,10 @@ TEST_P(SnapshotCrash, AtEveryOperationLeavesAWholeSnapshot) {
     for (auto at = first; at <= last; ++at) {
         SCOPED_TRACE("operation " + std::to_string(at) + " of " + std::to_string(first) + ".." +
                      std::to_string(last));
-        const auto disk = new_disk(at);
+        const auto disk = base->after_crash(at);
         {
-            Process p(*disk);
-            p.retention.keep = 2;
-            prepare(p);
+            Process p(*disk, "z");
+            begin(p);
             disk->crash_at(at, GetParam());
             static_cast<void>(p.checkpoint(3));
         }

@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "state/store/rocks_options.h"
+#include "state/store/row_key.h"
 #include "tests/unit/state/store_support.h"
 
 namespace sluice::state {
@@ -138,7 +140,7 @@ TEST(Store, RunsBeyondTheLevelsAreRewrittenAndDoNotStay) {
     EXPECT_LE(tables, 5u);
 }
 
-TEST(Store, CompactionMergesRowsAndLeavesOutExpiredOnes) {
+TEST(Store, CompactsAndStaysTheSame) {
     const auto disk = new_disk();
     Process p(*disk);
     ASSERT_OK(p.start());
@@ -155,6 +157,63 @@ TEST(Store, CompactionMergesRowsAndLeavesOutExpiredOnes) {
     EXPECT_LT(p.store->level0_files(), 8) << "it compacts";
     EXPECT_EQ(scan_all(*p.store, kStandard, 1000), Counts{});
     EXPECT_EQ(scan_all(*p.store, kStandard, 2000), (Counts{{"a", 30}}));
+}
+
+// On RocksDB itself, because readers of the store skip expired rows whether they are there or not.
+TEST(Store, CompactionMergesRowsLeavesOutExpiredOnesAndCutsFilesAtSlices) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    StoreOptions options;
+    options.disk = disk.get();
+    options.env = p.env.get();
+    options.background_steps = true;
+    const auto dropped = std::make_shared<DropFrontiers>();
+    auto opened = open_rocks(options, "/state/db", dropped);
+    ASSERT_OK(opened);
+    auto& rocks = **opened;
+    for (int run = 0; run < 3; ++run) {
+        rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), rocks.writer_standard, rocks.standard);
+        const auto path = "/state/run" + std::to_string(run);
+        ASSERT_TRUE(writer.Open(path).ok());
+        for (const model::EventTime end : {1000, 2000, 3000}) {
+            const auto table = table_of(kStandard, end, {{"a", 2}, {"b", 1}});
+            const auto rows = cursor_over(table.table);
+            for (ASSERT_OK(rows->next()); rows->valid(); ASSERT_OK(rows->next())) {
+                auto key = slice_prefix(kStandard, end);
+                append_row(key, rows->hash(), rows->key());
+                ASSERT_TRUE(writer.Merge(key, std::string(rows->row())).ok());
+            }
+        }
+        rocksdb::ExternalSstFileInfo info;
+        ASSERT_TRUE(writer.Finish(&info).ok());
+        rocksdb::IngestExternalFileArg argument;
+        argument.column_family = rocks.standard;
+        argument.external_files = {path};
+        argument.files_checksums = {info.file_checksum};
+        argument.files_checksum_func_names = {"XXH3-128"};
+        argument.options = ingest_options();
+        ASSERT_TRUE(rocks.db->IngestExternalFiles({argument}).ok());
+    }
+    const auto files = [&] {
+        std::vector<rocksdb::LiveFileMetaData> all;
+        rocks.db->GetLiveFilesMetaData(&all);
+        return all;
+    };
+    ASSERT_EQ(files().size(), 3u);
+    dropped->raise(kStandard, 1000);
+    std::vector<std::string> names;
+    for (const auto& file : files()) {
+        names.push_back(file.name);
+    }
+    const auto status = rocks.db->CompactFiles({}, rocks.standard, names, 6);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(files().size(), 2u) << "one for each slice";
+    std::unique_ptr<rocksdb::Iterator> it(rocks.db->NewIterator(read_options(), rocks.standard));
+    std::multiset<model::EventTime> ends;
+    for (it->SeekToFirst(); it->Valid(); it->Next()) {
+        ends.insert(parse_row_key({it->key().data(), it->key().size()})->slice_end);
+    }
+    EXPECT_EQ(ends, (std::multiset<model::EventTime>{2000, 2000, 3000, 3000}));
 }
 
 TEST(Store, AFullDiskWhileWritingChangesNothing) {
