@@ -1,5 +1,6 @@
 """What the program says, and who writes."""
 
+import collections
 import http.client
 import json
 import re
@@ -154,7 +155,7 @@ class Daemon(World):
 
     @staticmethod
     def is_directory(path):
-        return re.fullmatch(r"journal|inputs|checkpoints(/\d+)?|live(/[^/]*)?(/db)?", path) is not None
+        return re.fullmatch(r"journal|inputs|checkpoints(/\d+)?|live(/[^.]*)?", path) is not None
 
     def test_only_the_io_thread_writes_where_io_uring_is_reported(self):
         status, trace = self.backend("auto")
@@ -171,9 +172,13 @@ class Daemon(World):
             if match and not (self.is_directory(match[3]) or match[3] in ("LOCK", "dead-letters.jsonl")):
                 by_plain_calls.append(line)
         self.assertEqual(by_plain_calls, [])
-        rings = {line.split()[0] for line in trace.read_text(errors="replace").splitlines() if "io_uring_enter" in line}
-        self.assertEqual(len(rings), 1, "one thread drives the ring")
-        self.assertIn("io_uring_enter", trace.read_text(errors="replace"))
+        enters = collections.Counter(
+            line.split()[0] for line in trace.read_text(errors="replace").splitlines() if "io_uring_enter(" in line
+        )
+        (_, by_io), *others = enters.most_common()
+        self.assertGreater(by_io, 20)
+        # The start tries an operation before there is an io thread.
+        self.assertLessEqual(sum(count for _, count in others), 1, enters)
 
     def test_threads_do_the_same(self):
         status, _ = self.backend("threads")
