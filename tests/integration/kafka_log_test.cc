@@ -727,7 +727,7 @@ struct Damaged {
     bool checksum;  // right, so that only decompressing fails
     std::string topic;
     int records = 0;
-    std::vector<std::pair<Offset, Offset>> stretches;
+    std::vector<std::pair<Offset, Offset>> stretches = {};
 };
 
 TEST_F(KafkaLogTest, DamagedBatchesAreOneRecordEachAndTheRestGoesOn) {

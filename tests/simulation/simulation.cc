@@ -277,7 +277,7 @@ bool Simulation::step_life() {
                 }
                 say("runs from barrier " + std::to_string(engine.restored().number) + ": " + text);
             }
-            run_.replays += engine.coordinator().report().live ? 0 : 1;
+            run_.replays += engine.coordinator().report().live ? 0u : 1u;
             return true;
         }
         const std::uint64_t before = log_.records_handed_out();
