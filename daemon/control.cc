@@ -48,7 +48,7 @@ bool looks_like_file(const std::string& text) {
     if (text.find('/') != std::string::npos || text.ends_with(".toml")) {
         return true;
     }
-    struct stat facts {};
+    struct stat facts{};
     return stat(text.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
 }
 
@@ -169,7 +169,7 @@ model::Result<ControlAnswer> ask(const Target& target, const std::string& method
         method + " " + path + " HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     std::string tried;
     for (const std::string& socket_file : target.sockets) {
-        struct stat facts {};
+        struct stat facts{};
         if (stat(socket_file.c_str(), &facts) != 0 && errno == ENOENT) {
             continue;
         }

@@ -168,9 +168,9 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     return {};
 }
 
-// Kafka still has what the snapshot wants to go on from, and it is the same log. If not, the gate stays
-// shut and says why: an older snapshot needs even more of the log, or, where it has no probe yet, would
-// take another topic for this one and rewrite what is final.
+// Kafka still has what the snapshot wants to go on from, and it is the same log. If not, the gate
+// stays shut and says why: an older snapshot needs even more of the log, or, where it has no probe
+// yet, would take another topic for this one and rewrite what is final.
 model::Status Engine::source_has(const state::CheckpointMeta& meta) {
     std::vector<model::Partition> wanted;
     for (const state::PartitionMeta& partition : meta.partitions) {
@@ -546,7 +546,8 @@ model::EventTime Engine::sent_deadline() const {
             }
         }
         if (end != kNoTime) {
-            deadline = std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
+            deadline =
+                std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
         }
     }
     return deadline;

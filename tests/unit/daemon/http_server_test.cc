@@ -198,7 +198,7 @@ TEST_F(HttpTest, ReplacesASocketThatNobodyListensOn) {
     }
     open();
     EXPECT_EQ(get("/livez").status, 200);
-    struct stat facts {};
+    struct stat facts{};
     stat(settings_.socket_path.c_str(), &facts);
     EXPECT_EQ(facts.st_mode & 0777U, 0660U);
 }

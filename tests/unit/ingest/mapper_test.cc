@@ -6,9 +6,9 @@
 #include <map>
 #include <string>
 
-#include "records.h"
 #include "state/model/key.h"
 #include "state/model/number.h"
+#include "tests/unit/ingest/records.h"
 
 namespace sluice::ingest {
 namespace {

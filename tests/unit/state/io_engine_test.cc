@@ -316,7 +316,9 @@ TEST_P(DiskOf, NamesAndDirectories) {
 
 TEST_P(DiskOf, WritesAFileDurably) {
     ASSERT_TRUE(write_file_durably(*disk_, at("f"), "one"));
-    { ASSERT_TRUE(disk_->create(at("f.partial"))); }  // a process died here once
+    {
+        ASSERT_TRUE(disk_->create(at("f.partial")));
+    }  // a process died here once
     ASSERT_TRUE(write_file_durably(*disk_, at("f"), "two"));
     EXPECT_EQ(content(at("f")), "two");
     EXPECT_EQ(disk_->list(directory_.path())->size(), 1u);
@@ -607,7 +609,7 @@ TEST_F(Protocol, WholeBlocksOfBigFilesGoPastTheCache) {
     open();
     {
         const int probe = ::open(at("probe").c_str(), O_WRONLY | O_CREAT | O_DIRECT, 0600);
-        struct statfs about {};
+        struct statfs about{};
         const bool taken = probe >= 0 && ::fstatfs(probe, &about) == 0;
         ::close(probe);
         if (!taken || about.f_type != EXT4_SUPER_MAGIC) {
