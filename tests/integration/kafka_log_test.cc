@@ -670,57 +670,5 @@ TEST_F(KafkaLogTest, GoesOnAfterABrokerRestart) {
 
 // ---- Batches that nobody can read
 
-std::uint32_t crc32c(const unsigned char* at, std::size_t size) {
-    std::uint32_t crc = ~0u;
-    for (std::size_t i = 0; i < size; ++i) {
-        crc ^= at[i];
-        for (int bit = 0; bit < 8; ++bit) {
-            crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1)));
-        }
-    }
-    return ~crc;
-}
-
-std::uint64_t big_endian(const std::string& bytes, std::size_t at, std::size_t size) {
-    std::uint64_t v = 0;
-    for (std::size_t i = 0; i < size; ++i) {
-        v = v << 8 | static_cast<unsigned char>(bytes[at + i]);
-    }
-    return v;
-}
-
-// Overwrites the compressed records of every batch of a segment that `broken` picks by its base
-// offset, and makes its checksum right again if `checksum`. Returns the [first, last] of each.
-std::vector<std::pair<Offset, Offset>> damage_segment(const fs::path& path,
-                                                      const std::function<bool(int)>& broken,
-                                                      bool checksum) {
-    std::ifstream in(path, std::ios::binary);
-    std::string bytes(std::istreambuf_iterator<char>(in), {});
-    in.close();
-    std::vector<std::pair<Offset, Offset>> stretches;
-    int number = 0;
-    for (std::size_t at = 0; at + 61 < bytes.size(); ++number) {
-        const std::size_t end = at + 12 + big_endian(bytes, at + 8, 4);
-        if (broken(number)) {
-            const auto first = static_cast<Offset>(big_endian(bytes, at, 8));
-            stretches.emplace_back(first,
-                                   first + static_cast<Offset>(big_endian(bytes, at + 23, 4)));
-            for (std::size_t i = at + 61; i < end; ++i) {
-                bytes[i] = '\x5a';
-            }
-            if (checksum) {
-                const std::uint32_t crc = crc32c(
-                    reinterpret_cast<const unsigned char*>(bytes.data()) + at + 21, end - at - 21);
-                for (std::size_t i = 0; i < 4; ++i) {
-                    bytes[at + 17 + i] = static_cast<char>(crc >> (24 - 8 * i));
-                }
-            }
-        }
-        at = end;
-    }
-    std::ofstream(path, std::ios::binary) << bytes;
-    return stretches;
-}
-
 }  // namespace
 }  // namespace sluice::ingest
