@@ -49,9 +49,7 @@ template <std::size_t kLength>
 struct FailPointName {
     char text[kLength]{};
     // NOLINTNEXTLINE(google-explicit-constructor): a literal is meant to become one
-    consteval FailPointName(const char (&literal)[kLength]) {
-        std::copy_n(literal, kLength, text);
-    }
+    consteval FailPointName(const char (&literal)[kLength]) { std::copy_n(literal, kLength, text); }
 };
 
 template <FailPointName kName>
