@@ -22,8 +22,9 @@ constexpr std::int64_t kStopPatienceMs = 5000;
 struct Coordinator::Undertaking {
     Order order;
     std::size_t unanswered = 0;
-    bool checkpoint = false;  // else, for seals: a spill
-    bool last = false;        // the checkpoint of an orderly stop
+    bool checkpoint = false;       // else, for seals: a spill
+    bool last = false;             // the checkpoint of an orderly stop
+    model::BarrierNumber tag = 0;  // the greatest of its tables
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
     std::vector<PartitionState> partitions;
     std::vector<model::ValueErrors> errors;
@@ -37,7 +38,7 @@ struct Coordinator::Undertaking {
         return order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind);
     }
     bool seals() const {
-        return order.seal_after ||
+        return order.seal_after || order.kind == Order::Kind::spill ||
                (order.kind == Order::Kind::barrier && !model::journaled(order.barrier.kind));
     }
 };
@@ -161,6 +162,7 @@ void Coordinator::take_answers() {
         for (const state::SealedSlice& sealed : answer->tables) {
             open_ends_[index_of(meta_, sealed.reduction)].insert(sealed.slice.end);
         }
+        undertaking.tag = std::max(undertaking.tag, answer->tag);
         if (!answer->tables.empty()) {
             parts_.store.add_tables(answer->tag, std::move(answer->tables));
         }
@@ -182,6 +184,15 @@ void Coordinator::take_answers() {
 }
 
 bool Coordinator::settle() {
+    // A spill of a replay decides nothing and rests on nothing: it need not wait for the entries
+    // before it, which may wait for the memory that it makes.
+    for (auto at = undertakings_.begin(); at != undertakings_.end(); ++at) {
+        if ((*at)->order.kind == Order::Kind::spill && (*at)->unanswered == 0) {
+            hand_to_snapshotter(**at);
+            undertakings_.erase(at);
+            return true;
+        }
+    }
     std::size_t complete = 0;
     std::vector<model::Barrier> entries;
     while (complete < undertakings_.size() && undertakings_[complete]->unanswered == 0) {
@@ -230,6 +241,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
         case Order::Kind::assign:
         case Order::Kind::replay_over:
             return;
+        case Order::Kind::spill:
+            INVARIANT(false, "a spill of a replay does not wait for its turn");
         case Order::Kind::close:
             close_under_way_ = false;
             for (std::size_t r = 0; r < open_ends_.size(); ++r) {
@@ -394,7 +407,8 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
-            if (std::any_of(progress_.begin(), progress_.end(), [](const auto& worker) { return worker.guarded; })) {
+            if (std::any_of(progress_.begin(), progress_.end(),
+                            [](const auto& worker) { return worker.guarded; })) {
                 // A record above the guard was folded and moved nothing. After a crash it would be
                 // judged by a newer guard: what follows must not rest on that, so the place is
                 // written down first.
@@ -477,8 +491,21 @@ bool Coordinator::decide_checkpoint() {
         now - checkpoint_begun_ms_ >= parts_.pipeline.state.checkpoint_every_ms) {
         checkpoint_wanted_ = true;
     }
-    if (!live_ || seal_under_way_ || stopping_ || forced_) {
-        return false;  // in a replay feed_replay() places it
+    if (seal_under_way_ || stopping_ || forced_) {
+        return false;
+    }
+    if (!live_) {
+        // In a replay feed_replay() places the checkpoints. A spill may be anywhere: it is no place
+        // to start again from, and no worker has reached a barrier that is still to be sealed.
+        if (table_bytes() > parts_.memory_bytes / 2) {
+            seal_under_way_ = true;
+            Order order;
+            order.kind = Order::Kind::spill;
+            std::vector<model::EventTime> frontiers = acknowledged();
+            undertake(std::move(order)).frontiers = std::move(frontiers);
+            return true;
+        }
+        return false;
     }
     if (checkpoint_wanted_ && now >= checkpoint_earliest_ms_) {
         seal(model::BarrierKind::seal, false);
@@ -535,7 +562,8 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     state::SnapshotJob job;
     job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
                                       : state::SnapshotJob::Kind::spill;
-    job.number = undertaking.order.barrier.number;
+    job.number = undertaking.order.kind == Order::Kind::spill ? undertaking.tag
+                                                              : undertaking.order.barrier.number;
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
     }
@@ -803,6 +831,13 @@ void Coordinator::publish() {
     const ingest::TimeView view = time_view();
     std::lock_guard lock(mutex_);
     report_.live = live_;
+    report_.waiting.clear();
+    if (!undertakings_.empty()) {
+        const Undertaking& oldest = *undertakings_.front();
+        report_.waiting = std::to_string(oldest.unanswered) + " workers with order " +
+                          std::to_string(static_cast<int>(oldest.order.kind)) + ", barrier " +
+                          std::to_string(oldest.order.barrier.number);
+    }
     report_.number = number_;
     report_.watermark = time_keeper_.watermark(view);
     report_.acknowledged = acknowledged();

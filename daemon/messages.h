@@ -30,6 +30,7 @@ struct Order {
                    // none beyond
         replay_over,  // live time begins: nothing holds the partitions any more
         close,        // hand over what no record can reach any more: event time up to `time`
+        spill,        // replay: hand over everything, wherever you are
         assign,       // `worker` owns `partition` from `next_offset` on
     };
     Kind kind = Kind::barrier;

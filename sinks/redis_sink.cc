@@ -405,8 +405,7 @@ class RedisSink::Impl {
                 if (c.held_for == HeldFor::claim) {
                     return start_claim(c);
                 }
-                count_retry();
-                send(c);
+                send_again(c);
                 return true;
             case Stage::ready:
                 if (!check_alive(c)) {
@@ -820,6 +819,9 @@ class RedisSink::Impl {
 
     void rewind(Connection& cause, const ControlHash& control, const std::string& replication,
                 Loss loss, std::string reason) {
+        if (!control.present || control.lineage != lineage_) {
+            loss = Loss::everything;  // also where we had not yet written the hash ourselves
+        }
         Rewind rewind;
         rewind.reason = std::move(reason);
         if (loss == Loss::perhaps) {
@@ -1220,6 +1222,16 @@ class RedisSink::Impl {
         t.new_fields = std::numeric_limits<std::int64_t>::max();
     }
 
+    // What was not executed is sent again, if the tail of the exchange found the fence to be ours.
+    void send_again(Connection& c) {
+        if (fence_is_ours(c)) {
+            count_retry();
+            send(c);
+        } else {
+            start_claim(c);
+        }
+    }
+
     // Replies: MULTI, one QUEUED per command, EXEC, WATCH, GET.
     void take_transaction_reply(Connection& c, const Reply& reply, std::size_t i) {
         const std::size_t commands = c.current->commands + c.current->own_commands;
@@ -1269,12 +1281,7 @@ class RedisSink::Impl {
         }
         if (c.executed_nil) {
             // Somebody touched the fence. The GET decides who, not the nil.
-            if (fence_is_ours(c)) {
-                count_retry();
-                send(c);
-            } else {
-                start_claim(c);
-            }
+            send_again(c);
             return;
         }
         const std::size_t commands = t.commands;
@@ -1363,8 +1370,7 @@ class RedisSink::Impl {
         }
         if (c.execute_again) {
             render(*c.current);
-            count_retry();
-            send(c);
+            send_again(c);
         } else {
             succeed(c);
         }

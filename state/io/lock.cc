@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -29,8 +30,8 @@ std::string owner_of(int descriptor) {
 // False if somebody replaced the file between our open() and our flock(): we would then hold a lock
 // that nobody else sees.
 bool still_the_file(int descriptor, const std::string& path) {
-    struct stat ours {};
-    struct stat named {};
+    struct stat ours{};
+    struct stat named{};
     return ::fstat(descriptor, &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
            ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
@@ -64,19 +65,23 @@ model::Result<StateLock> StateLock::take(const std::string& state_directory,
                                          const Patience& patience) {
     const std::string path = state_directory + "/LOCK";
     model::DurationMs waited_ms = 0;
+    std::optional<StateLock> lock;  // the open file, ours once it is locked
     for (;;) {
-        const int descriptor =
-            ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-        if (descriptor < 0) {
-            return model::invalid(path + ": cannot be opened for writing: " + words(errno));
+        if (!lock) {
+            const int descriptor =
+                ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+            if (descriptor < 0) {
+                return model::invalid(path + ": cannot be opened for writing: " + words(errno));
+            }
+            lock = StateLock(descriptor, path);
         }
-        StateLock lock(descriptor, path);  // closes on every way out of this round
-        if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) {
-            if (!still_the_file(descriptor, path)) {
+        if (::flock(lock->descriptor(), LOCK_EX | LOCK_NB) == 0) {
+            if (!still_the_file(lock->descriptor(), path)) {
+                lock.reset();
                 continue;
             }
-            TRY(write_owner(descriptor, path));
-            return lock;
+            TRY(write_owner(lock->descriptor(), path));
+            return std::move(*lock);
         }
         if (errno == EINTR) {
             continue;
@@ -85,7 +90,7 @@ model::Result<StateLock> StateLock::take(const std::string& state_directory,
             return model::invalid(path + ": cannot be locked: " + words(errno));
         }
         if (waited_ms >= patience.total_ms) {
-            const std::string owner = owner_of(descriptor);
+            const std::string owner = owner_of(lock->descriptor());
             return model::fenced(path + ": held by " +
                                  (owner.empty() ? "another process" : "process " + owner) +
                                  "; one state directory serves one instance");

@@ -88,7 +88,8 @@ class ReductionFolder {
 
     const FoldSettings& settings() const { return settings_; }
 
-    // Ends of the slices held: the least and the greatest; kAfterAll and kBeforeAll if there are none.
+    // Ends of the slices held: the least and the greatest; kAfterAll and kBeforeAll if there are
+    // none.
     model::EventTime first_end() const {
         return slices_.empty() ? model::kAfterAll : slices_.begin()->first.end;
     }

@@ -180,6 +180,22 @@ RC_GTEST_PROP(FloatTotal, TheOrderOfAddingDoesNotMatter, ()) {
     RC_ASSERT(rounded(ExactTotal(), &*back, 1) == testing::nearest_double(sum));
 }
 
+TEST(FloatTotal, CarriesLengthenTheTotal) {
+    // At every place within a limb: after some thousand addends of one sign the top limb is full.
+    constexpr int kTimes = 10'000;
+    for (int place = 0; place < 64; ++place) {
+        for (const double sign : {1.0, -1.0}) {
+            const double v = sign * std::ldexp(0x1.fffffffffffffp52, place - 512);
+            FloatTotal total;
+            for (int i = 0; i < kTimes; ++i) {
+                total.add(v);
+            }
+            ASSERT_EQ(rounded(ExactTotal(), &total, 1), testing::nearest_double(kTimes * exact(v)))
+                << v;
+        }
+    }
+}
+
 TEST(FloatTotal, TheWholeRangeOfDoublesFits) {
     FloatTotal total;
     total.add(kGreatest);

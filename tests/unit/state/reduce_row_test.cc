@@ -84,6 +84,14 @@ rc::Gen<Value> any_value(int mood) {
             return rc::gen::oneOf(any_integer(), any_decimal(), any_real());
         case 3:
             return any_other();
+        case 4:  // many of equal value and different type
+            return rc::gen::map(rc::gen::tuple(rc::gen::inRange(0, 3), rc::gen::inRange(0, 3)),
+                                [](const auto& drawn) {
+                                    const auto [v, type] = drawn;
+                                    return type == 0   ? Value::of(std::int64_t{v})
+                                           : type == 1 ? Value::decimal(v * model::kDecimalOne)
+                                                       : Value::of(v == 0 ? -0.0 : v);
+                                });
         default:
             return rc::gen::oneOf(any_integer(), any_decimal(), any_real(), any_other());
     }
@@ -98,7 +106,7 @@ std::string topic_of(int source) { return source % 2 == 0 ? "a" : "b-longer-topi
 std::int32_t partition_of(int source) { return source / 2; }
 
 std::vector<Sourced> any_records() {
-    const int mood = *rc::gen::inRange(0, 5);
+    const int mood = *rc::gen::inRange(0, 6);
     const auto values = *rc::gen::container<std::vector<Value>>(any_value(mood));
     std::vector<Sourced> records;
     for (std::size_t i = 0; i < values.size(); ++i) {
