@@ -93,7 +93,7 @@ struct Block {
 };
 
 struct FreeAligned {
-    void operator()(char* bytes) const { std::free(bytes); }  // NOLINT: from aligned_alloc
+    void operator()(char* bytes) const { std::free(bytes); }
 };
 
 char* allocate_block(std::size_t blocks) {
@@ -473,7 +473,7 @@ class Engine {
 };
 
 bool takes_direct(int descriptor) {
-    struct statfs about {};
+    struct statfs about{};
     return ::fstatfs(descriptor, &about) == 0 &&
            (about.f_type == EXT4_SUPER_MAGIC || about.f_type == kXfsMagic);
 }
@@ -616,7 +616,7 @@ class EngineReader final : public ReadableFile {
     }
 
     std::uint64_t size() const override {
-        struct stat about {};
+        struct stat about{};
         return ::fstat(descriptor_.number(), &about) == 0
                    ? static_cast<std::uint64_t>(about.st_size)
                    : 0;
@@ -665,7 +665,7 @@ class EngineDisk final : public Disk {
     model::Result<std::unique_ptr<WritableFile>> append_to(const std::string& path) override {
         // Not O_APPEND: it would ignore the positions that we write at.
         Descriptor descriptor(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-        struct stat about {};
+        struct stat about{};
         if (!descriptor || ::fstat(descriptor.number(), &about) != 0) {
             return failed(path, errno);
         }
@@ -685,7 +685,7 @@ class EngineDisk final : public Disk {
             return {};
         }
         const int error = errno;
-        struct stat about {};
+        struct stat about{};
         if (error == EEXIST && ::stat(path.c_str(), &about) == 0 && S_ISDIR(about.st_mode)) {
             return {};
         }
@@ -738,12 +738,12 @@ class EngineDisk final : public Disk {
         std::ranges::sort(names);
         return names;
     }
-    model::Result<FileInfo> info(const std::string& path) override {
-        struct stat about {};
+    model::Result<FileEntry> info(const std::string& path) override {
+        struct stat about{};
         if (::stat(path.c_str(), &about) != 0) {
             return failed(path, errno);
         }
-        FileInfo info;
+        FileEntry info;
         info.size = static_cast<std::uint64_t>(about.st_size);
         info.directory = S_ISDIR(about.st_mode);
         info.inode = about.st_ino;
@@ -751,7 +751,7 @@ class EngineDisk final : public Disk {
         return info;
     }
     model::Result<DiskSpace> space(const std::string& path) override {
-        struct statvfs about {};
+        struct statvfs about{};
         if (::statvfs(path.c_str(), &about) != 0) {
             return failed(path, errno);
         }

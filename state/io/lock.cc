@@ -30,8 +30,8 @@ std::string owner_of(int descriptor) {
 // False if somebody replaced the file between our open() and our flock(): we would then hold a lock
 // that nobody else sees.
 bool still_the_file(int descriptor, const std::string& path) {
-    struct stat ours {};
-    struct stat named {};
+    struct stat ours{};
+    struct stat named{};
     return ::fstat(descriptor, &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
            ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }

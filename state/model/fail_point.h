@@ -48,7 +48,8 @@ class FailPoint {
 template <std::size_t kLength>
 struct FailPointName {
     char text[kLength]{};
-    consteval FailPointName(const char (&literal)[kLength]) {  // NOLINT: implicit on purpose
+    consteval FailPointName(const char (
+        &literal)[kLength]) {  // NOLINT(google-explicit-constructor): a literal is the name
         std::copy_n(literal, kLength, text);
     }
 };
