@@ -20,19 +20,42 @@ std::size_t character_bytes(std::string_view text, std::size_t i) {
     return std::min(length, text.size() - i);
 }
 
+// Whether text[i..i+length) is one well-formed character beyond ASCII that no terminal obeys.
+bool is_harmless(std::string_view text, std::size_t i, std::size_t length) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    if (length < 2 || lead == 0xC0 || lead == 0xC1 || lead > 0xF4) {
+        return false;
+    }
+    for (std::size_t j = i + 1; j < i + length; ++j) {
+        if ((static_cast<unsigned char>(text[j]) & 0xC0) != 0x80) {
+            return false;
+        }
+    }
+    // U+0080 to U+009F are control characters, too.
+    return lead != 0xC2 || static_cast<unsigned char>(text[i + 1]) >= 0xA0;
+}
+
 // A terminal must show what is there, not obey it. A tab becomes one blank, so that carets stay
 // below their characters.
 std::string printable(std::string_view text) {
     std::string out;
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '\t') {
+    for (std::size_t i = 0; i < text.size();) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        std::size_t length = 1;
+        if (byte >= 0x80) {
+            length = character_bytes(text, i);
+            if (is_harmless(text, i, length)) {
+                out += text.substr(i, length);
+            } else {
+                out += '?';
+                length = 1;
+            }
+        } else if (byte == '\t') {
             out += ' ';
-        } else if (byte < 0x20 || byte == 0x7F) {
-            out += '?';
         } else {
-            out += c;
+            out += byte < 0x20 || byte == 0x7F ? '?' : text[i];
         }
+        i += length;
     }
     return out;
 }

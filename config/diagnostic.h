@@ -26,14 +26,14 @@ struct Spot {
 enum class Severity : std::uint8_t { error, warning };
 
 struct Diagnostic {
-    std::string file;  // as named on the command line, or "--set"
+    std::string file{};  // as named on the command line, or "--set"
     std::uint32_t line = 1;
     std::uint32_t column = 1;
     std::uint32_t length = 1;
     Severity severity = Severity::error;
-    std::string message;
-    std::string hint;         // the fix, or empty
-    std::string source_line;  // without line end; empty: nothing to show
+    std::string message{};
+    std::string hint{};         // the fix, or empty
+    std::string source_line{};  // without line end; empty: nothing to show
     bool operator==(const Diagnostic&) const = default;
 };
 

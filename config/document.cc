@@ -126,6 +126,13 @@ std::string_view trimmed(std::string_view text) {
     return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
 }
 
+// [a.b] or [[a]], and nothing else but a comment.
+bool is_header(std::string_view line) {
+    line = trimmed(line.substr(0, line.find('#')));
+    return line.starts_with('[') && line.ends_with(']') && line.find(',') == line.npos &&
+           line.find_first_of("{}") == line.npos && line.size() > 2;
+}
+
 // Whether a line seems to begin a statement: a [header], or a key and '='.
 bool begins_statement(std::string_view line) {
     line = trimmed(line);
@@ -147,6 +154,71 @@ bool begins_statement(std::string_view line) {
         ++i;
     }
     return i > 0 && i < line.size();
+}
+
+// Whether the statement that begins in line `from` goes on in line `to`: a list, an inline table or
+// a text of several lines is not closed before it.
+bool is_open(const std::vector<std::string>& lines, std::size_t from, std::size_t to) {
+    int depth = 0;
+    std::string_view quote;  // of the text that we are in
+    for (std::size_t i = from; i < to; ++i) {
+        std::string_view line = lines[i];
+        while (!line.empty()) {
+            if (!quote.empty()) {
+                if (quote.front() == '"' && line.front() == '\\') {
+                    line.remove_prefix(std::min<std::size_t>(2, line.size()));
+                } else if (line.starts_with(quote)) {
+                    line.remove_prefix(quote.size());
+                    quote = {};
+                } else {
+                    line.remove_prefix(1);
+                }
+                continue;
+            }
+            if (line.front() == '#') {
+                break;
+            }
+            for (const std::string_view opening : {"\"\"\"", "'''", "\"", "'"}) {
+                if (quote.empty() && line.starts_with(opening)) {
+                    quote = opening;
+                }
+            }
+            depth += line.front() == '[' || line.front() == '{' ? 1 : 0;
+            depth -= line.front() == ']' || line.front() == '}' ? 1 : 0;
+            line.remove_prefix(std::max<std::size_t>(1, quote.size()));
+        }
+        if (quote.size() == 1) {
+            quote = {};  // texts of one line end with it
+        }
+    }
+    return depth > 0 || !quote.empty();
+}
+
+// The line in which the statement that goes on in line `at` begins: the nearest that is not closed
+// before, or `at` itself.
+std::size_t begin_of_statement(const std::vector<std::string>& lines, std::size_t at) {
+    for (std::size_t from = at; from-- > 0;) {
+        if (begins_statement(lines[from]) && is_open(lines, from, at)) {
+            return from;
+        }
+    }
+    return at;
+}
+
+// The first line behind the statement that begins in line `from`: behind what closes it, where that
+// comes before the next [header], else before whatever seems to begin a statement.
+std::size_t end_of_statement(const std::vector<std::string>& lines, std::size_t from) {
+    std::size_t end = from + 1;
+    while (end < lines.size() && is_open(lines, from, end) && !is_header(lines[end])) {
+        ++end;
+    }
+    if (is_open(lines, from, end)) {
+        end = from + 1;
+    }
+    while (end < lines.size() && !begins_statement(lines[end])) {
+        ++end;
+    }
+    return end;
 }
 
 // The last segment of the key that a statement begins with, as written.
@@ -229,10 +301,22 @@ Document parse_document(std::string_view text, std::uint32_t origin) {
             syntax.message = tidy(error.description());
 
             std::vector<std::string> lines = split_lines(source);
-            std::size_t at = std::min<std::size_t>(syntax.spot.line, lines.size()) - 1;
-            const std::size_t reported = at;
-            while (at > 0 && !begins_statement(lines[at])) {
-                --at;
+            const std::size_t reported = std::min<std::size_t>(syntax.spot.line, lines.size()) - 1;
+            const std::size_t at = begin_of_statement(lines, reported);
+            const bool behind_last =
+                trimmed(lines[reported]).empty() || reported + 1 == lines.size();
+            if (at < reported && (behind_last || begins_statement(lines[reported]))) {
+                // The library stumbles where the next statement begins; the fault is where this one
+                // does.
+                const std::string_view begin = trimmed(lines[at]);
+                syntax.spot = Spot{origin, static_cast<std::uint32_t>(at + 1),
+                                   static_cast<std::uint32_t>(lines[at].find(begin) + 1),
+                                   static_cast<std::uint32_t>(characters(begin))};
+                syntax.message = "not TOML: what begins here is not closed";
+            }
+            if (syntax.message.find("inline table") != std::string::npos &&
+                syntax.message.find("\\n") != std::string::npos) {
+                syntax.hint = "{ … } must stand on one line; or write it as a [table]";
             }
             // A key whose shorter form is a value already cannot be a table as well: librdkafka has
             // such names.
@@ -255,13 +339,14 @@ Document parse_document(std::string_view text, std::uint32_t origin) {
             const bool list = statement.starts_with("[[");
             document.errors.push_back(std::move(syntax));
             document.lost_header = document.lost_header || header;
-            const bool hopeless = trimmed(lines[reported]).empty() && trimmed(lines[at]).empty();
+            const bool hopeless =
+                statement.empty() || statement.find("\\u0001lost") != statement.npos;
             if (hopeless || document.errors.size() >= kMostErrors) {
                 document.lost_header = true;
                 return document;
             }
-            for (std::size_t i = at; i < lines.size() && (i == at || !begins_statement(lines[i]));
-                 ++i) {
+            const std::size_t end = end_of_statement(lines, at);
+            for (std::size_t i = at; i < end; ++i) {
                 lines[i].clear();
             }
             if (header) {

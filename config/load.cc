@@ -204,8 +204,9 @@ class Loader {
         if (!top.has("source")) {
             return;  // reported as missing; its required keys would only repeat that
         }
-        source.brokers = section.text("brokers").value_or("");
-        if (section.has("brokers") && source.brokers.find_first_not_of(" ,") == std::string::npos) {
+        const auto brokers = section.text("brokers");
+        source.brokers = brokers.value_or("");
+        if (brokers && brokers->find_first_not_of(" ,") == std::string::npos) {
             reading_.error(section.value_spot("brokers"), "`brokers` is empty",
                            "for instance \"localhost:9092\"");
         }
@@ -279,9 +280,7 @@ class Loader {
             }
         } else if (const auto topic = section.text("topic")) {
             take(*topic, section.value_spot("topic"));
-        } else if (!one &&
-                   std::ranges::find(reading_.lost_keys, "topic") == reading_.lost_keys.end() &&
-                   std::ranges::find(reading_.lost_keys, "topics") == reading_.lost_keys.end()) {
+        } else if (!one && !section.meant("topic") && !section.meant("topics")) {
             reading_.error(section.header(), "`topic` is missing in [source]",
                            "for instance topic = \"clicks\"");
         }
@@ -585,6 +584,9 @@ class Loader {
             const auto text = text_of(*node);
             reading_.error(node->value, "`key` must be a list",
                            "write key = [\"" + text.value_or("user_id") + "\"]");
+            // It goes on under the name that was meant, so that templates are judged by it.
+            reduction.key.push_back({text.value_or(""), Program()});
+            texts.key.emplace_back();
             return;
         }
         for (const TomlNode& item : node->items) {
@@ -600,6 +602,8 @@ class Loader {
                     reading_.error(item.value, ticked(*text) + " is not the name of a field",
                                    "give it one: { " + (is_name(last, false) ? last : "name") +
                                        " = \"" + *text + "\" }");
+                    reduction.key.push_back({last, Program()});
+                    texts.key.emplace_back();
                 }
             } else {
                 reading_.error(item.value,
@@ -920,12 +924,13 @@ class Loader {
     void load_dead_letter(Section& top) {
         Section section = top.table("dead_letter");
         DeadLetter& dead_letter = pipeline_.dead_letter;
-        const std::string file = section.text("file").value_or("");
-        if (section.has("file") && file.empty()) {
+        const auto file = section.text("file");
+        if (file && file->empty()) {
             reading_.error(section.value_spot("file"), "`file` is empty");
         }
-        dead_letter.file =
-            (std::filesystem::path(pipeline_.state.directory) / file).lexically_normal().string();
+        dead_letter.file = (std::filesystem::path(pipeline_.state.directory) / file.value_or(""))
+                               .lexically_normal()
+                               .string();
         dead_letter.max_bytes = *section.size("max_bytes");
         dead_letter.drop_when_full = section.choice("on_full") == "drop";
     }

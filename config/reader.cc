@@ -33,6 +33,8 @@ std::string join(const std::vector<std::string>& parts, std::string_view quote) 
 
 std::string ticked(std::string_view name) { return "`" + std::string(name) + "`"; }
 
+std::string did_you_mean(std::string_view name) { return "did you mean " + ticked(name) + "?"; }
+
 // What to write instead of an unknown key.
 std::string hint_for_unknown(std::string_view pattern, std::string_view key) {
     std::vector<std::string> valid;
@@ -47,7 +49,7 @@ std::string hint_for_unknown(std::string_view pattern, std::string_view key) {
         near = nearest(key, all);
     }
     if (!near.empty()) {
-        return "did you mean " + ticked(near) + "?";
+        return did_you_mean(near);
     }
     for (const Setting& setting : settings_table()) {
         if (setting.key == key && setting.section != pattern && !setting.later) {
@@ -55,8 +57,7 @@ std::string hint_for_unknown(std::string_view pattern, std::string_view key) {
             if (const std::size_t star = section.find('*'); star != std::string::npos) {
                 section.replace(star, 1, "ID");
             }
-            return ticked(key) + " belongs " +
-                   (section.empty() ? "at the top level" : "in " + label_of(section));
+            return ticked(key) + " belongs " + place_of(section);
         }
     }
     return "valid here: " + join(valid, "");
@@ -84,10 +85,11 @@ std::optional<std::string> text_of(const TomlNode& node) {
     return scalar && node.value.origin > 0 ? std::optional(node.text) : std::nullopt;
 }
 
+std::string place_of(std::string_view path) {
+    return path.empty() ? "at the top level" : "in " + label_of(path);
+}
+
 std::string label_of(std::string_view path) {
-    if (path.empty()) {
-        return "the top level";
-    }
     if (path == "step") {
         return "[[step]]";
     }
@@ -117,11 +119,10 @@ Section::Section(Reading& reading, const TomlNode* node, std::string pattern, st
         const Setting* setting = find_setting(pattern_, key);
         if (setting == nullptr) {
             const bool is_table = path_.empty() && member.kind == TomlNode::Kind::table;
-            reading_.error(
-                member.key,
-                "unknown " + (is_table ? "table [" + key + "]"
-                                       : "key " + ticked(key) + " in " + label_of(path_)),
-                hint_for_unknown(pattern_, key));
+            reading_.error(member.key,
+                           "unknown " + (is_table ? "table [" + key + "]"
+                                                  : "key " + ticked(key) + " " + place_of(path_)),
+                           hint_for_unknown(pattern_, key));
         } else if (setting->later) {
             reading_.error(member.key, (path_.empty() ? "[" + key + "]" : ticked(key)) +
                                            " is not available in this version");
@@ -143,17 +144,27 @@ Spot Section::value_spot(std::string_view key) const {
     return node == nullptr ? header_ : node->value;
 }
 
+bool Section::meant(std::string_view key) const {
+    if (reading_.lost_header ||
+        std::ranges::find(reading_.lost_keys, key) != reading_.lost_keys.end()) {
+        return true;
+    }
+    return std::ranges::any_of(members(), [&](const auto& member) {
+        return find_setting(pattern_, member.first) == nullptr &&
+               hint_for_unknown(pattern_, member.first) == did_you_mean(key);
+    });
+}
+
 Section::Found Section::look(std::string_view key) {
     Found found;
     found.setting = find_setting(pattern_, key);
     found.node = node_ == nullptr ? nullptr : node_->find(key);
-    if (found.node == nullptr && found.setting->required && !reading_.lost_header &&
-        std::ranges::find(reading_.lost_keys, key) == reading_.lost_keys.end()) {
+    if (found.node == nullptr && found.setting->required && !meant(key)) {
         const bool table = path_.empty() && found.setting->type == SettingType::table;
         reading_.error(
             header_,
             table ? "the table [" + std::string(key) + "] is missing"
-                  : ticked(key) + " is missing in " + label_of(path_),
+                  : ticked(key) + " is missing " + place_of(path_),
             found.setting->values.empty() ? "" : "it holds: " + std::string(found.setting->values));
     }
     return found;

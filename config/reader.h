@@ -52,6 +52,9 @@ class Section {
     // required key is reported.
     const TomlNode* find(std::string_view key);
     bool has(std::string_view key) const;
+    // A key that is not there, but was written in a way that has been reported: misspelt, or in a
+    // statement that could not be read. To say that it is missing would only repeat that.
+    bool meant(std::string_view key) const;
     Spot value_spot(std::string_view key) const;  // of the value, else the header
     const Spot& header() const { return header_; }
     const std::string& path() const { return path_; }
@@ -87,7 +90,9 @@ class Section {
 // The text of a node where one was written: quoted, or any scalar of the command line.
 std::optional<std::string> text_of(const TomlNode& node);
 
-// `[source]`, `[[step]]`, "the top level".
+// "[source]", "[[step]]".
 std::string label_of(std::string_view path);
+// "in [source]", "at the top level".
+std::string place_of(std::string_view path);
 
 }  // namespace sluice::config

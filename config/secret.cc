@@ -19,7 +19,7 @@ model::Result<std::string> read_secret_file(const std::string& path, const std::
     if (file < 0) {
         return model::invalid(what + ": cannot open " + path + ": " + std::strerror(errno));
     }
-    struct stat facts {};
+    struct stat facts{};
     if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
         close(file);
         return model::invalid(what + ": " + path + " is not a regular file");

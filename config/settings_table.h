@@ -24,7 +24,7 @@ enum class SettingType : std::uint8_t {
 
 struct Setting {
     std::string_view section =
-        {};  // "" top level, "source", "step", "reduce.*", "reduce.*.window", …
+        {};                     // "" top level, "source", "step", "reduce.*", "reduce.*.window", …
     std::string_view key = {};  // "*": any name
     SettingType type = SettingType::text;
     bool required = false;

@@ -169,7 +169,8 @@ bool Application::open() {
 
     HttpSettings http;
     http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
-    std::filesystem::create_directories(std::filesystem::path(http.socket_path).parent_path(), unmade);
+    std::filesystem::create_directories(std::filesystem::path(http.socket_path).parent_path(),
+                                        unmade);
     http.host = pipeline_.http.host;
     http.port = pipeline_.http.port;
     HttpCallbacks callbacks;
@@ -783,7 +784,7 @@ void Application::fill_checkpoints(Status& status, const Coordinator::Report& re
         return;
     }
     logged_checkpoints_ = report.checkpoints_completed;
-    const state::CheckpointInfo& info = report.last_checkpoint->info;
+    const state::CheckpointSummary& info = report.last_checkpoint->info;
     CheckpointStatus one;
     one.id = info.id;
     one.taken = model::parse_rfc3339(info.taken).value_or(0);

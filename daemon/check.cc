@@ -190,7 +190,7 @@ void check_machine(Loaded& loaded, const config::Environment& environment) {
         add(loaded, "state.directory", Severity::warning,
             "the state directory " + state.directory + " cannot be written by this user");
     }
-    struct statvfs disk {};
+    struct statvfs disk{};
     if (statvfs(folder.c_str(), &disk) == 0) {
         const std::uint64_t free = std::uint64_t{disk.f_bavail} * disk.f_frsize;
         if (free < state.reserve_bytes) {

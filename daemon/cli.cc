@@ -219,7 +219,7 @@ Leave unknown_command(const std::string& name) {
 Leave wrong_line(const CLI::App& app, const Row& row, const CLI::ParseError& error,
                  const std::vector<std::string>& arguments) {
     const std::string more = "; `sluice " + row.name + " --help` shows examples";
-    if (error.get_name() == "ExtrasError") {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
         std::vector<std::string> options;
         for (const CLI::Option* option : app.get_options()) {
             for (const std::string& name : option->get_lnames()) {

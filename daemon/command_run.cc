@@ -14,7 +14,9 @@ namespace sluice::daemon {
 
 int command_run(const RunOptions& options) {
     if (options.fresh && !options.yes) {
-        std::fputs("sluice: --fresh forgets the state and takes the results over: confirm with --yes\n", stderr);
+        std::fputs(
+            "sluice: --fresh forgets the state and takes the results over: confirm with --yes\n",
+            stderr);
         return kExitUsage;
     }
     for (const auto& [wanted, name] : {std::pair{options.accept_gap, "--accept-gap"},
@@ -42,7 +44,8 @@ int command_run(const RunOptions& options) {
     if (!loaded.pipeline || config::has_error(loaded.diagnostics)) {
         return kExitConfiguration;
     }
-    open_log(loaded.pipeline->log.level, options.json ? "json" : loaded.pipeline->log.format, loaded.pipeline->name);
+    open_log(loaded.pipeline->log.level, options.json ? "json" : loaded.pipeline->log.format,
+             loaded.pipeline->name);
     return Application(*loaded.pipeline, options).run();
 }
 

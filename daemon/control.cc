@@ -48,7 +48,7 @@ bool looks_like_file(const std::string& text) {
     if (text.find('/') != std::string::npos || text.ends_with(".toml")) {
         return true;
     }
-    struct stat facts {};
+    struct stat facts{};
     return stat(text.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
 }
 
@@ -59,7 +59,7 @@ void add_unique(std::vector<std::string>& list, std::string path) {
 }
 
 model::Result<ControlAnswer> ask_one(const std::string& socket_file, const std::string& request,
-                              std::int64_t timeout_ms) {
+                                     std::int64_t timeout_ms) {
     TRY(path, SocketPath::open(socket_file));
     const Descriptor connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&path.address()),
@@ -163,13 +163,13 @@ std::expected<Target, TargetError> find_target(const std::string& text,
     return target;
 }
 
-model::Result<ControlAnswer> ask(const Target& target, const std::string& method, const std::string& path,
-                          std::int64_t timeout_ms) {
+model::Result<ControlAnswer> ask(const Target& target, const std::string& method,
+                                 const std::string& path, std::int64_t timeout_ms) {
     const std::string request =
         method + " " + path + " HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     std::string tried;
     for (const std::string& socket_file : target.sockets) {
-        struct stat facts {};
+        struct stat facts{};
         if (stat(socket_file.c_str(), &facts) != 0 && errno == ENOENT) {
             continue;
         }

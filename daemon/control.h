@@ -40,7 +40,7 @@ struct ControlAnswer {
 
 // One request over the first socket of `target` that accepts. Blocks, at most `timeout_ms` (0: for
 // ever) without a byte of answer. Errors: unavailable, naming the sockets tried.
-model::Result<ControlAnswer> ask(const Target& target, const std::string& method, const std::string& path,
-                          std::int64_t timeout_ms);
+model::Result<ControlAnswer> ask(const Target& target, const std::string& method,
+                                 const std::string& path, std::int64_t timeout_ms);
 
 }  // namespace sluice::daemon

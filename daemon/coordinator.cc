@@ -22,8 +22,8 @@ constexpr std::int64_t kStopPatienceMs = 5000;
 struct Coordinator::Undertaking {
     Order order;
     std::size_t unanswered = 0;
-    bool checkpoint = false;  // else, for seals: a spill
-    bool last = false;        // the checkpoint of an orderly stop
+    bool checkpoint = false;       // else, for seals: a spill
+    bool last = false;             // the checkpoint of an orderly stop
     model::BarrierNumber tag = 0;  // the greatest of its tables
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
     std::vector<PartitionState> partitions;
@@ -407,7 +407,8 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
-            if (std::any_of(progress_.begin(), progress_.end(), [](const auto& worker) { return worker.guarded; })) {
+            if (std::any_of(progress_.begin(), progress_.end(),
+                            [](const auto& worker) { return worker.guarded; })) {
                 // A record above the guard was folded and moved nothing. After a crash it would be
                 // judged by a newer guard: what follows must not rest on that, so the place is
                 // written down first.
@@ -561,7 +562,8 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     state::SnapshotJob job;
     job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
                                       : state::SnapshotJob::Kind::spill;
-    job.number = undertaking.order.kind == Order::Kind::spill ? undertaking.tag : undertaking.order.barrier.number;
+    job.number = undertaking.order.kind == Order::Kind::spill ? undertaking.tag
+                                                              : undertaking.order.barrier.number;
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
     }

@@ -107,12 +107,12 @@ class Coordinator {
     bool last_checkpoint_ok() const { return last_checkpoint_ok_.load(); }
 
     struct Taken {
-        state::CheckpointInfo info;
+        state::CheckpointSummary info;
         std::int64_t pause_us = 0;
     };
     struct Report {
         std::string waiting;  // what the oldest undertaking waits for; empty: there is none
-        bool live = false;  // the replay is over
+        bool live = false;    // the replay is over
         model::BarrierNumber number = 0;
         model::EventTime watermark = kNoTime;        // the pipeline's
         std::vector<model::EventTime> acknowledged;  // by reduction

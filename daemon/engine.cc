@@ -168,12 +168,15 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     return {};
 }
 
-// Kafka still has what the snapshot wants to go on from, and it is the same log.
+// Kafka still has what the snapshot wants to go on from, and it is the same log. If not, the gate
+// stays shut and says why: an older snapshot needs even more of the log, or, where it has no probe
+// yet, would take another topic for this one and rewrite what is final.
 model::Status Engine::source_has(const state::CheckpointMeta& meta) {
     std::vector<model::Partition> wanted;
     for (const state::PartitionMeta& partition : meta.partitions) {
         wanted.push_back(partition.partition);
     }
+    source_lacks_.clear();
     TRY(ranges, seams_.log.ranges(wanted, kAskTimeoutMs));
     std::string missing;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -201,7 +204,8 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
         }
     }
     if (!missing.empty()) {
-        return model::invalid(missing);
+        source_lacks_ = missing;
+        return model::unavailable(missing);
     }
     return {};
 }
@@ -209,6 +213,9 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
 bool Engine::restore_some() {
     const auto phase = restore_->step();
     if (!phase) {
+        if (!source_lacks_.empty() && options_.until_end) {
+            return fail(kExitDamaged, source_lacks_);  // waiting brings nothing back
+        }
         if (phase.error().kind == model::ErrorKind::unavailable &&
             restore_->phase() == state::Restore::Phase::verify) {
             return wait_for("kafka: " + phase.error().text);
@@ -539,7 +546,8 @@ model::EventTime Engine::sent_deadline() const {
             }
         }
         if (end != kNoTime) {
-            deadline = std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
+            deadline =
+                std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
         }
     }
     return deadline;

@@ -1,3 +1,5 @@
+#include "daemon/http_server.h"
+
 // <utility> before Boost: Asio 1.18 uses std::exchange without including it.
 #include <utility>
 // clang-format off
@@ -20,11 +22,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <set>
 #include <thread>
 
-#include "daemon/http_server.h"
 #include "daemon/metrics.h"
 #include "daemon/socket_path.h"
 #include "daemon/version.h"
@@ -117,7 +119,7 @@ class HttpServer::Running {
             while (!io_.stopped()) {
                 try {
                     io_.run();
-                } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+                } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): see below
                     // One connection's trouble (no memory for its answer); the others go on.
                 }
             }
@@ -144,6 +146,9 @@ class HttpServer::Running {
     using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
 
     model::Status listen_unix() {
+        std::error_code ignored;  // the bind says it better
+        std::filesystem::create_directories(
+            std::filesystem::path(settings_.socket_path).parent_path(), ignored);
         TRY(path, SocketPath::open(settings_.socket_path));
         const int file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (file < 0) {

@@ -36,7 +36,7 @@ struct HttpCallbacks {
 };
 
 struct HttpSettings {
-    std::string socket_path;                        // always; its folder exists
+    std::string socket_path;                        // always; its folder is made if it is missing
     std::optional<std::string> host = "127.0.0.1";  // TCP; none: off
     std::uint16_t port = 9464;                      // 0: the system chooses, see port()
     std::int64_t timeout_ms = 10'000;  // for one request to arrive, one answer to leave

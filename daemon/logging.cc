@@ -283,7 +283,7 @@ class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
 // ours, only a comparison tells.
 bool stderr_is_journal() {
     const char* stream = std::getenv("JOURNAL_STREAM");
-    struct stat facts {};
+    struct stat facts{};
     if (stream == nullptr || fstat(STDERR_FILENO, &facts) != 0) {
         return false;
     }

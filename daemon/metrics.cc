@@ -173,7 +173,7 @@ void add_reductions(Families& to, const Status& status) {
         }
     }
     const auto per_reduction = [&](MetricType type, const std::string& name,
-                                   const std::string& help, auto ReductionStatus::*member) {
+                                   const std::string& help, auto ReductionStatus::* member) {
         to.family(type, name, help);
         for (const ReductionStatus& reduction : status.reductions) {
             to.sample(reduction.*member, {{"reduction", reduction.id}});

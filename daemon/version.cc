@@ -2,7 +2,6 @@
 
 #include <gnu/libc-version.h>
 #include <librdkafka/rdkafka.h>
-#include <rocksdb/version.h>
 #include <sys/utsname.h>
 #include <xxhash.h>
 #include <zstd.h>
@@ -34,10 +33,7 @@ std::vector<LibraryVersion> library_versions() {
          gnu_get_libc_version()},
         {"kernel", "", running_kernel()},
         {"librdkafka", SLUICE_RDKAFKA_VERSION, rd_kafka_version_str()},
-        {"rocksdb",
-         std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
-             std::to_string(ROCKSDB_PATCH),
-         rocksdb::GetRocksVersionAsString()},
+        {"rocksdb", SLUICE_ROCKSDB_VERSION, ""},
         {"liburing", SLUICE_LIBURING_VERSION, ""},
         {"hiredis", SLUICE_HIREDIS_VERSION, ""},
         {"boost",
@@ -47,7 +43,6 @@ std::vector<LibraryVersion> library_versions() {
          ""},
         {"simdjson", SLUICE_SIMDJSON_VERSION, ""},
         {"toml++", SLUICE_TOMLPLUSPLUS_VERSION, ""},
-        {"re2", SLUICE_RE2_VERSION, ""},
         {"xxhash", dotted(XXH_VERSION_NUMBER, 100), dotted(XXH_versionNumber(), 100)},
         {"zstd", ZSTD_VERSION_STRING, ZSTD_versionString()},
         {"spdlog", SLUICE_SPDLOG_VERSION, ""},

@@ -79,6 +79,7 @@ Worker::~Worker() = default;
 void Worker::own(const PartitionState& state, std::optional<model::Offset> until) {
     auto owned = std::make_unique<Owned>(settings_.pipeline, settings_.partitions, state);
     owned->until = until;
+    cap_ = std::max(cap_, state.time.cap);
     owned->last_arrival_ms = settings_.clock.steady_ms();
     reader_->assign(state.partition, state.next_offset);
     owned_.push_back(std::move(owned));
@@ -158,8 +159,7 @@ void Worker::carry_out(const Order& order) {
                 state.next_offset = order.next_offset;
                 state.time =
                     ingest::PartitionTime::begin(order.next_offset, order.empty, order.time);
-                state.time.cap =
-                    owned_.empty() ? model::kAfterAll : owned_.front()->time.state().cap;
+                state.time.cap = cap_;
                 state.reductions.resize(folders_.size());
                 own(state, order.until);
                 owned_.back()->waits_for_barrier = true;
@@ -221,6 +221,7 @@ void Worker::apply(const model::Barrier& barrier) {
         processing_time_ = barrier.time;
     } else if (barrier.kind == model::BarrierKind::cap) {
         cap_applied_ms_ = settings_.clock.steady_ms();
+        cap_ = std::max(cap_, barrier.time);
         for (const auto& owned : owned_) {
             owned->wants_cap = false;
         }

@@ -142,8 +142,9 @@ class Worker {
     model::BarrierNumber applied_ = 0;             // the last barrier applied
     model::EventTime processing_time_ = kNoTime;   // of the last tick
     std::optional<std::int64_t> cap_applied_ms_;   // steady
+    model::EventTime cap_ = model::kBeforeAll;     // future guard in force
     std::vector<model::ValueErrors> fold_errors_;  // by reduction
-    bool guarded_ = false;  // see WorkerProgress
+    bool guarded_ = false;                         // see WorkerProgress
     std::string trouble_;
     std::string stopped_;
     std::uint64_t records_ = 0;

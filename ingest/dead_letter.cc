@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "state/model/fail_point.h"
+
 namespace sluice::ingest {
 
 namespace {
@@ -168,7 +170,7 @@ model::Status DeadLetterFile::open_file() {
     if (fd_ < 0) {
         return model::unavailable(system_text(settings_.path, "cannot be opened", errno));
     }
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd_, &status) != 0) {
         return model::unavailable(system_text(settings_.path, "cannot be read", errno));
     }
@@ -247,19 +249,21 @@ model::Status DeadLetterFile::sync_file() {
     if (broken_) {
         return model::corrupt(settings_.path + ": an earlier sync failed");
     }
+    SLUICE_FAIL_POINT("dead_letter.before_sync");
     if (unsynced_ && ::fdatasync(fd_) != 0) {
         // The kernel may have thrown these pages away; a second call would say that all is well.
         broken_ = true;
         return model::corrupt(system_text(settings_.path, "cannot be synced", errno));
     }
     unsynced_ = false;
+    SLUICE_FAIL_POINT("dead_letter.after_sync");
     return {};
 }
 
 // Writes the buffer. Holds file_mutex_, and mutex_ only for moments.
 model::Status DeadLetterFile::write_out() {
-    struct stat named {};
-    struct stat opened {};
+    struct stat named{};
+    struct stat opened{};
     if (fd_ < 0 || ::fstat(fd_, &opened) != 0 || ::stat(settings_.path.c_str(), &named) != 0 ||
         named.st_ino != opened.st_ino || named.st_dev != opened.st_dev) {
         // Somebody moved it away. What was written there and not synced must not be lost.
@@ -277,6 +281,7 @@ model::Status DeadLetterFile::write_out() {
         bytes.swap(buffer_);
         in_flight_bytes_ = bytes.size();
     }
+    SLUICE_FAIL_POINT("dead_letter.before_write");
     std::size_t done = 0;
     int error = 0;
     while (done < bytes.size()) {

@@ -682,10 +682,12 @@ class KafkaLog::Reader final : public LogReader, private ClientOwner {
     std::vector<std::pair<std::uint32_t, model::Error>> take_errors() override;
 
  private:
-    // The search for the end of a stretch that cannot be decompressed. Reading from `bad` meets it,
-    // reading from `good` does not; `at` is being tried.
+    // The search for the end of a stretch that cannot be read. Reading from `bad` meets it, reading
+    // from `good` does not; `at` is being tried. `told` is where the stretch begins by librdkafka's
+    // word, which is not always true: it only tells one stretch from the next, and nothing is
+    // passed over because of it.
     struct Search {
-        Offset first = 0;
+        Offset told = 0;
         Offset bad = 0;
         std::optional<Offset> good;
         Offset at = 0;
@@ -704,8 +706,7 @@ class KafkaLog::Reader final : public LogReader, private ClientOwner {
         std::optional<Offset> end;
         std::optional<Search> search;
         std::optional<Offset> seek_to;  // to be done outside the callback
-        int repeats = 0;                // of an error at the same offset
-        Offset repeated_at = -1;
+        int repeats = 0;                // wrong checksums since the last record
     };
     // What a helper's answer is left in; outlives the reader if it must.
     struct Inbox {
@@ -744,6 +745,7 @@ class KafkaLog::Reader final : public LogReader, private ClientOwner {
     void damaged(Call& call, Offset at, std::string reason);
     void search_on(Call& call);
     void lost(std::uint32_t number, Open& open);
+    static void start(Open& open, Offset next_offset);
     void add_error(std::uint32_t number, model::Error error);
     void poke();
     void watch_queue(Open& open, std::size_t taken, std::size_t bytes);
@@ -820,9 +822,13 @@ void KafkaLog::Reader::assign(std::uint32_t partition, Offset next_offset) {
     open.search.reset();
     open.seek_to.reset();
     open.repeats = 0;
-    INVARIANT(open.topic && rd_kafka_consume_start_queue(open.topic.get(), open.partition.id,
-                                                         next_offset, open.queue.get()) == 0,
-              "librdkafka starts a partition at an offset that is not negative");
+    start(open, next_offset);
+}
+
+void KafkaLog::Reader::start(Open& open, Offset next_offset) {
+    INVARIANT(rd_kafka_consume_start_queue(open.topic.get(), open.partition.id, next_offset,
+                                           open.queue.get()) == 0,
+              "librdkafka starts a stopped partition at an offset that is not negative");
 }
 
 model::Result<std::size_t> KafkaLog::Reader::read(std::uint32_t partition, std::size_t limit,
@@ -836,8 +842,10 @@ model::Result<std::size_t> KafkaLog::Reader::read(std::uint32_t partition, std::
     Call call{.reader = this, .open = &open, .number = partition, .take = &take, .limit = limit};
     rd_kafka_consume_callback_queue(open.queue.get(), 0, &Reader::on_message, &call);
     if (open.seek_to) {
-        // Everything queued is out of date from here on.
-        rd_kafka_seek(open.topic.get(), open.partition.id, *open.seek_to, 0);
+        // Stop and start, not a seek: behind the log's end the fetcher is off, and then librdkafka
+        // ignores a seek without a word. What is queued is out of date from here on.
+        rd_kafka_consume_stop(open.topic.get(), open.partition.id);
+        start(open, *open.seek_to);
         open.seek_to.reset();
     }
     if (call.duplicates > 0) {
@@ -942,13 +950,13 @@ void KafkaLog::Reader::partition_event(Call& call, const rd_kafka_message_t* mes
             damaged(call, message->offset, rd_kafka_message_errstr(message));
             return;
         case RD_KAFKA_RESP_ERR__BAD_MSG:
-            // A wrong checksum may come from the network: three times is the disk.
-            open.repeats = message->offset == open.repeated_at ? open.repeats + 1 : 1;
-            open.repeated_at = message->offset;
-            if (open.search || open.repeats >= 3) {
+            // A wrong checksum. librdkafka goes on somewhere behind it, which would be a gap that
+            // nobody sees: fetch again. It may have come from the network; three times is the disk.
+            if (open.search || ++open.repeats >= 3) {
                 damaged(call, message->offset, rd_kafka_message_errstr(message));
             } else {
                 add_error(call.number, {model::ErrorKind::unavailable, told()});
+                open.seek_to = open.expected;
             }
             return;
         default:
@@ -958,17 +966,18 @@ void KafkaLog::Reader::partition_event(Call& call, const rd_kafka_message_t* mes
 
 void KafkaLog::Reader::damaged(Call& call, Offset at, std::string reason) {
     Open& open = *call.open;
-    if (open.search) {
-        open.search->bad = open.search->at;
-        search_on(call);
-        return;
+    if (!open.search) {
+        Search search;
+        search.told = at;
+        search.bad = open.expected;
+        search.at = open.expected;
+        search.reason = std::move(reason);
+        open.search = std::move(search);
+    } else if (Search& s = *open.search; at != s.told && at > s.bad && at <= s.at) {
+        s.good = at;  // the next stretch that is damaged
+    } else {
+        s.bad = s.at;
     }
-    Search search;
-    search.first = std::max(open.expected, at);
-    search.bad = search.first;
-    search.at = search.first;
-    search.reason = std::move(reason);
-    open.search = std::move(search);
     search_on(call);
 }
 
@@ -978,7 +987,7 @@ void KafkaLog::Reader::search_on(Call& call) {
     Search& s = *open.search;
     if (s.good && *s.good == s.bad + 1) {
         Record record;
-        record.first_offset = s.first;
+        record.first_offset = std::clamp(s.told, open.expected, s.bad);
         record.offset = s.bad;
         record.damage = s.reason;
         open.expected = *s.good;

@@ -819,6 +819,9 @@ class RedisSink::Impl {
 
     void rewind(Connection& cause, const ControlHash& control, const std::string& replication,
                 Loss loss, std::string reason) {
+        if (!control.present || control.lineage != lineage_) {
+            loss = Loss::everything;  // also where we had not yet written the hash ourselves
+        }
         Rewind rewind;
         rewind.reason = std::move(reason);
         if (loss == Loss::perhaps) {

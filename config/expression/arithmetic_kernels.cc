@@ -116,10 +116,23 @@ void numbers(const Step& step) {
     }
 }
 
-template <Computed (*F)(const Scalar&, const Scalar&)>
-void pairs(const Step& step) {
+void quotients(const Step& step) {
     for (const std::uint32_t row : step.rows) {
-        put(step, row, F(step.in[0].at(row), step.in[1].at(row)));
+        put(step, row, model::divide(step.in[0].at(row), step.in[1].at(row)));
+    }
+}
+
+void remainders(const Step& step) {
+    const View a = step.in[0];
+    const View b = step.in[1];
+    for (const std::uint32_t row : step.rows) {
+        if (a.type_at(row) == Type::integer && b.type_at(row) == Type::integer &&
+            b.value_at(row).integer > 0) {
+            step.out_type[row] = Type::integer;
+            step.out_value[row].integer = a.value_at(row).integer % b.value_at(row).integer;
+        } else {
+            put(step, row, model::remainder(a.at(row), b.at(row)));
+        }
     }
 }
 
@@ -185,10 +198,10 @@ void run_arithmetic(const Step& step) {
             numbers<Multiply>(step);
             break;
         case Op::divide:
-            pairs<model::divide>(step);
+            quotients(step);
             break;
         case Op::remainder:
-            pairs<model::remainder>(step);
+            remainders(step);
             break;
         default:  // negate
             for (const std::uint32_t row : step.rows) {

@@ -90,6 +90,7 @@ struct Instruction {
 // The literals of `x in […]`: all numbers, all texts or all booleans, ascending, without repeats.
 struct LiteralSet {
     std::vector<model::Scalar> members;
+    std::vector<std::int64_t> integers;  // the same, if all of them are integers
     bool has_null = false;
 };
 

@@ -468,6 +468,12 @@ class Compiler {
                                           return *model::compare_scalars(a, b) == 0;
                                       }),
                           set.members.end());
+        if (std::all_of(set.members.begin(), set.members.end(),
+                        [](const Scalar& s) { return s.type == Type::integer; })) {
+            for (const Scalar& member : set.members) {
+                set.integers.push_back(member.value.integer);
+            }
+        }
         code_->sets.push_back(std::move(set));
         return static_cast<std::uint32_t>(code_->sets.size() - 1);
     }

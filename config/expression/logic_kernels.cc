@@ -2,6 +2,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "config/expression/kernels.h"
 
@@ -74,45 +75,46 @@ void choose(const Step& step) {
     }
 }
 
+bool comparable(const Scalar& a, const Scalar& b) {
+    return a.type == b.type || (a.is_number() && b.is_number());
+}
+
+// `value` is of the members' kind. Few members are found faster one by one.
 bool contains(const LiteralSet& set, const Scalar& value) {
     constexpr std::size_t kFew = 8;
-    if (set.members.size() <= kFew) {
-        if (value.type == Type::text) {
-            const std::string_view text = value.value.text.view();
-            for (const Scalar& member : set.members) {
-                if (member.value.text.view() == text) {
-                    return true;
-                }
-            }
-            return false;
-        }
-        for (const Scalar& member : set.members) {
-            if (*model::compare_scalars(member, value) == 0) {
-                return true;
-            }
-        }
-        return false;
+    const auto& members = set.members;
+    if (value.type == Type::text) {
+        const std::string_view text = value.value.text.view();
+        const auto view = [](const Scalar& s) { return s.value.text.view(); };
+        return members.size() <= kFew
+                   ? std::ranges::find(members, text, view) != members.end()
+                   : std::ranges::binary_search(members, text, std::less<>(), view);
+    }
+    if (value.type == Type::integer && !set.integers.empty()) {
+        const std::int64_t integer = value.value.integer;
+        return set.integers.size() <= kFew
+                   ? std::ranges::find(set.integers, integer) != set.integers.end()
+                   : std::ranges::binary_search(set.integers, integer);
     }
     const auto at = std::lower_bound(
-        set.members.begin(), set.members.end(), value,
+        members.begin(), members.end(), value,
         [](const Scalar& a, const Scalar& b) { return *model::compare_scalars(a, b) < 0; });
-    return at != set.members.end() && *model::compare_scalars(*at, value) == 0;
+    return at != members.end() && *model::compare_scalars(*at, value) == 0;
 }
 
 void in_set(const Step& step) {
     const LiteralSet& set = step.code.sets[step.instruction.detail];
+    const Truth absent = set.has_null ? Truth::unknown : Truth::no;
     for (const std::uint32_t row : step.rows) {
         const Scalar value = step.in[0].at(row);
         if (set.members.empty()) {
-            put_truth(step, row, set.has_null ? Truth::unknown : Truth::no);
+            put_truth(step, row, absent);
         } else if (value.is_null()) {
             put_null(step, row);
-        } else if (!model::compare_scalars(value, set.members[0])) {
+        } else if (!comparable(value, set.members[0])) {
             put_fault(step, row, Fault::wrong_type);
-        } else if (contains(set, value)) {
-            put_boolean(step, row, true);
         } else {
-            put_truth(step, row, set.has_null ? Truth::unknown : Truth::no);
+            put_truth(step, row, contains(set, value) ? Truth::yes : absent);
         }
     }
 }

@@ -46,7 +46,7 @@ class ReadableFile {
     virtual std::uint64_t size() const = 0;
 };
 
-struct FileEntry {
+struct FileFacts {
     std::uint64_t size = 0;
     bool directory = false;
     std::uint64_t inode = 0;
@@ -88,7 +88,7 @@ class Disk {
     virtual model::Status sync_directory(const std::string& path) = 0;
     virtual model::Result<std::vector<std::string>> list(
         const std::string& path) = 0;  // names, sorted, without . and ..
-    virtual model::Result<FileEntry> info(const std::string& path) = 0;  // not there: invalid
+    virtual model::Result<FileFacts> info(const std::string& path) = 0;  // not there: invalid
     virtual model::Result<DiskSpace> space(const std::string& path) = 0;
     virtual DiskStatistics statistics() const = 0;
     virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"

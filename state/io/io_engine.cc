@@ -93,7 +93,9 @@ struct Block {
 };
 
 struct FreeAligned {
-    void operator()(char* bytes) const { std::free(bytes); }
+    void operator()(char* bytes) const {
+        std::free(bytes);
+    }  // NOLINT(cppcoreguidelines-no-malloc): from aligned_alloc
 };
 
 char* allocate_block(std::size_t blocks) {
@@ -738,12 +740,12 @@ class EngineDisk final : public Disk {
         std::ranges::sort(names);
         return names;
     }
-    model::Result<FileEntry> info(const std::string& path) override {
+    model::Result<FileFacts> info(const std::string& path) override {
         struct stat about{};
         if (::stat(path.c_str(), &about) != 0) {
             return failed(path, errno);
         }
-        FileEntry info;
+        FileFacts info;
         info.size = static_cast<std::uint64_t>(about.st_size);
         info.directory = S_ISDIR(about.st_mode);
         info.inode = about.st_ino;

@@ -374,6 +374,11 @@ char* print_decimal(char* to, int128 v) {
     if (fraction != 0) {
         *to++ = '.';
         int places = kDecimalScale;
+        constexpr std::uint64_t kHalf = 1'000'000'000;  // most have few places
+        if (fraction % kHalf == 0) {
+            fraction /= kHalf;
+            places -= 9;
+        }
         while (fraction % 10 == 0) {
             fraction /= 10;
             --places;

@@ -233,15 +233,15 @@ model::Status Catalogue::remove(CheckpointId id) {
     return disk_.sync_directory(paths_.checkpoints());
 }
 
-model::Result<std::vector<CheckpointInfo>> Catalogue::describe() {
+model::Result<std::vector<CheckpointSummary>> Catalogue::describe() {
     TRY(entries, list());
-    std::vector<CheckpointInfo> infos;
+    std::vector<CheckpointSummary> infos;
     std::set<std::uint64_t> inodes;
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {  // oldest first
         if (!entry->meta) {
             continue;
         }
-        CheckpointInfo info;
+        CheckpointSummary info;
         info.id = entry->id;
         info.kind = entry->meta->kind;
         info.taken = entry->meta->taken;

@@ -42,7 +42,7 @@ struct Rejection {
 };
 
 // A snapshot as a listing and the status show it.
-struct CheckpointInfo {
+struct CheckpointSummary {
     CheckpointId id = 0;
     SnapshotKind kind = SnapshotKind::checkpoint;
     std::string taken;
@@ -104,7 +104,7 @@ class Catalogue {
     model::Status remove(CheckpointId id);
 
     // For the status: every listed one, newest first. `new_bytes` against the others.
-    model::Result<std::vector<CheckpointInfo>> describe();
+    model::Result<std::vector<CheckpointSummary>> describe();
 
     // Snapshots that contain the file with this inode.
     model::Result<std::vector<CheckpointId>> linking(std::uint64_t inode);

@@ -189,7 +189,7 @@ Object values_of(const CheckpointMeta& m) {
     o["clock"] = m.clock;
     o["cut_floor"] = bound(m.cut_floor, model::kBeforeAll);
     o["tick"] = bound(m.tick, model::kBeforeAll);
-    o["cap"] = bound(m.cap, model::kAfterAll);
+    o["cap"] = bound(m.cap, model::kBeforeAll);
     o["inputs"] = m.inputs;
     o["reductions"] = Object::array();
     for (const auto& reduction : m.reductions) {
@@ -219,7 +219,7 @@ CheckpointMeta values_from(const Object& o) {
     o.at("clock").get_to(m.clock);
     m.cut_floor = bound_from(o.at("cut_floor"), model::kBeforeAll);
     m.tick = bound_from(o.at("tick"), model::kBeforeAll);
-    m.cap = bound_from(o.at("cap"), model::kAfterAll);
+    m.cap = bound_from(o.at("cap"), model::kBeforeAll);
     o.at("inputs").get_to(m.inputs);
     for (const auto& reduction : o.at("reductions")) {
         m.reductions.push_back(reduction_from(reduction));

@@ -97,7 +97,7 @@ struct CheckpointMeta {
 
     model::EventTime cut_floor = model::kBeforeAll;  // time of the last cut
     model::EventTime tick = model::kBeforeAll;       // processing time in force
-    model::EventTime cap = model::kAfterAll;         // future guard in force
+    model::EventTime cap = model::kBeforeAll;        // future guard in force
 
     std::vector<PartitionMeta> partitions;
     std::vector<ReductionMeta> reductions;

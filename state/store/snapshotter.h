@@ -53,8 +53,8 @@ struct SnapshotResult {
     Outcome outcome = Outcome::done;
     SnapshotJob::Kind kind = SnapshotJob::Kind::checkpoint;
     model::BarrierNumber number = 0;
-    CheckpointInfo checkpoint;  // of a checkpoint that is done
-    CheckpointMeta meta;        // as committed
+    CheckpointSummary checkpoint;  // of a checkpoint that is done
+    CheckpointMeta meta;           // as committed
     // The journal may forget what lies at or before it: the least journal_number of the kept
     // snapshots of this lineage. Of a checkpoint that is done.
     model::BarrierNumber journal_needed_after = 0;

@@ -12,15 +12,16 @@ class Traffic:
     """Calls of record() are one stream of event time over all partitions.
 
     `step`: how far a record moves event time on average, in ms; `disorder`: how far back one may lie;
-    `late`, `odd`: how often one lies far behind, or is null or garbage."""
+    `late`, `odd`, `early`: how often one lies far behind, is null or garbage, or lies far ahead."""
 
-    def __init__(self, random, begin, step=20, disorder=1500, late=0.01, odd=0.02, users=USERS):
+    def __init__(self, random, begin, step=20, disorder=1500, late=0.01, odd=0.02, early=0.0, users=USERS):
         self.random = random
         self.now = begin
         self.step = step
         self.disorder = disorder
         self.late = late
         self.odd = odd
+        self.early = early
         self.users = users
         self.made = 0
 
@@ -32,6 +33,8 @@ class Traffic:
         at = self.now - r.randrange(self.disorder)
         if r.random() < self.late:
             at -= r.randrange(60000)
+        if r.random() < self.early:
+            at += 600_000
         if r.random() < self.odd:
             return r.choice([None, r.choice(GARBAGE), self._without_time()]), at
         return self.value(at), at
@@ -72,7 +75,7 @@ SPEND = """
 key = ["country", "user"]
 window = { tumbling = "10s" }
 time = "TIME"
-values = { n = "count()", spend = "sum(amount)", dear = "count() where price >= 100", mean = "mean(amount)", low = "min(price)", high = "max(quantity)", share = "sum(amount) / count(amount)" }
+values = { n = "count()", spend = "sum(amount)", dear = "count() where price >= 100", mean = "mean(amount)", low = "min(price)", high = "max(quantity)", each = "sum(amount) / count(amount)" }
 ttl = "none"
 """
 LAST = """
@@ -82,7 +85,7 @@ key = [{ who = "geo.user" }]
 window = { tumbling = "7s", offset = "3s" }
 time = "TIME"
 values = { first = "first(kind)", last = "last(price)", q = "sum(quantity)", total = "sum(float(price))" }
-write = ["HSET last:{who:enc}:{window.start:s} first {first} last {last} q {q} total {total} end {window.end:rfc3339} rev {rev}", "SET 'last user':{who}:{window.end} {q}"]
+write = ["HSET last:{who:enc}:{window.start} since {window.start:s} first {first} last {last} q {q} total {total} end {window.end:rfc3339} rev {rev}", "SET 'last user:{who}:{window.end}' {q}"]
 ttl = "2h"
 null_key = "keep"
 """
@@ -96,8 +99,12 @@ ttl = "none"
 """
 
 
-def reductions(time="event", lateness="0s"):
+def reductions(time="event", lateness="0s", short=False):
+    """`short`: windows for tests that cannot wait."""
     text = (SPEND + LAST + ALL).replace("TIME", time)
+    if short:
+        for long, brief in (("10s", "1s"), ("7s", "700ms"), ("3s", "300ms"), ("30s", "2s")):
+            text = text.replace(f'"{long}"', f'"{brief}"')
     if lateness != "0s":
         text = text.replace('[reduce.all]\n', f'[reduce.all]\nallowed_lateness = "{lateness}"\n')
     return text

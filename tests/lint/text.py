@@ -18,7 +18,7 @@ CPP = [
     (re.compile(r"\t"), "tab"),
     (re.compile(r"std::(cout|cerr|clog)\b"), "iostreams: use the log, or stdio in a command"),
     (re.compile(r"\busing namespace std;"), "using namespace std"),
-    (re.compile(r"\bDISABLED_|\bGTEST_SKIP\b"), "a disabled test is deleted or fixed"),
+    (re.compile(r"\bDISABLED_|\bGTEST_SKIP\(\);"), "a disabled test is deleted or fixed; a skip says its reason"),
     (
         re.compile(r"\b(class|struct)\s+\w*(Manager|Handler|Utils?|Helper|Data|Info|Processor)\b\s*[:{]"),
         "the name says nothing",

@@ -12,6 +12,7 @@ import struct
 from .checksum import xxh3
 
 CUT, TICK, CAP, IDLE = 1, 2, 3, 4
+KINDS = {"cuts": CUT, "ticks": TICK, "caps": CAP, "idle": IDLE}
 _HEADER = 64
 _FRAME_MAGIC = 0x464A4C53
 

@@ -32,19 +32,23 @@ std::int64_t floor_to(std::int64_t t, std::int64_t size, std::int64_t offset) {
 }  // namespace
 
 std::string Job::toml(const std::string& directory) const {
-    std::string text = "name = \"sim\"\n[source]\nbrokers = \"none:1\"\ntopic = \"t\"\nstart = \"earliest\"\n";
-    text += "out_of_order = \"" + std::to_string(out_of_order_ms) + "ms\"\nidle_after = \"700ms\"\n";
+    std::string text =
+        "name = \"sim\"\n[source]\nbrokers = \"none:1\"\ntopic = \"t\"\nstart = \"earliest\"\n";
+    text +=
+        "out_of_order = \"" + std::to_string(out_of_order_ms) + "ms\"\nidle_after = \"700ms\"\n";
     text += "[[step]]\nfilter = \"keep\"\n";
     for (const Reduction& reduction : reductions) {
         text += "[reduce." + reduction.id + "]\nkey = [\"k\"]\n";
-        text += "window = { tumbling = \"" + std::to_string(reduction.window_ms) + "ms\", offset = \"" +
-                std::to_string(reduction.offset_ms) + "ms\" }\n";
+        text += "window = { tumbling = \"" + std::to_string(reduction.window_ms) +
+                "ms\", offset = \"" + std::to_string(reduction.offset_ms) + "ms\" }\n";
         text += std::string("time = \"") + (reduction.event_time ? "event" : "processing") + "\"\n";
         if (reduction.lateness_ms > 0) {
             text += "allowed_lateness = \"" + std::to_string(reduction.lateness_ms) + "ms\"\n";
         }
-        text += "values = { n = \"count()\", s = \"sum(v)\", lo = \"min(v)\", hi = \"max(v)\", a = \"first(v)\", z = "
-                "\"last(v)\" }\nttl = \"none\"\n";
+        text +=
+            "values = { n = \"count()\", s = \"sum(v)\", lo = \"min(v)\", hi = \"max(v)\", a = "
+            "\"first(v)\", z = "
+            "\"last(v)\" }\nttl = \"none\"\n";
     }
     text += "[sink]\nredis = \"redis://localhost:1\"\nresult_retention = \"1h\"\n";
     text += "[state]\ndirectory = \"" + directory + "\"\nmemory = \"256MiB\"\nreserve = \"0B\"\n";
@@ -52,9 +56,9 @@ std::string Job::toml(const std::string& directory) const {
     return text;
 }
 
-std::map<std::string, std::string> expected(const Job& job, const SimulatedLog& log,
-                                            const std::vector<model::Partition>& partitions,
-                                            const std::map<model::BarrierNumber, model::Barrier>& barriers) {
+std::map<std::string, std::string> expected(
+    const Job& job, const SimulatedLog& log, const std::vector<model::Partition>& partitions,
+    const std::map<model::BarrierNumber, model::Barrier>& barriers) {
     // By reduction, key and window start.
     std::map<std::tuple<std::size_t, std::string, std::int64_t>, Row> rows;
     for (const model::Partition& partition : partitions) {
@@ -85,8 +89,8 @@ std::map<std::string, std::string> expected(const Job& job, const SimulatedLog& 
             if (document.is_discarded()) {
                 continue;
             }
-            const std::int64_t watermark =
-                std::max(floor, greatest == model::kBeforeAll ? greatest : greatest - job.out_of_order_ms);
+            const std::int64_t watermark = std::max(
+                floor, greatest == model::kBeforeAll ? greatest : greatest - job.out_of_order_ms);
             const std::int64_t timestamp = record->timestamp;
             if (timestamp <= cap) {
                 greatest = std::max(greatest, timestamp);
@@ -96,8 +100,8 @@ std::map<std::string, std::string> expected(const Job& job, const SimulatedLog& 
             }
             for (std::size_t r = 0; r < job.reductions.size(); ++r) {
                 const Job::Reduction& reduction = job.reductions[r];
-                const std::int64_t start =
-                    floor_to(reduction.event_time ? timestamp : tick, reduction.window_ms, reduction.offset_ms);
+                const std::int64_t start = floor_to(reduction.event_time ? timestamp : tick,
+                                                    reduction.window_ms, reduction.offset_ms);
                 const std::int64_t end = start + reduction.window_ms;
                 if (reduction.event_time && end + reduction.lateness_ms <= watermark) {
                     continue;
@@ -117,8 +121,9 @@ std::map<std::string, std::string> expected(const Job& job, const SimulatedLog& 
     for (const auto& [place, row] : rows) {
         const auto& [r, key, start] = place;
         out["sim:" + job.reductions[r].id + ":" + key + ":" + std::to_string(start)] =
-            "hash a=" + std::to_string(row.values.begin()->second) + " complete=1 final=1 hi=" +
-            std::to_string(row.greatest) + " lo=" + std::to_string(row.least) + " n=" + std::to_string(row.count) +
+            "hash a=" + std::to_string(row.values.begin()->second) +
+            " complete=1 final=1 hi=" + std::to_string(row.greatest) +
+            " lo=" + std::to_string(row.least) + " n=" + std::to_string(row.count) +
             " rev=" + std::to_string(row.rev) + " s=" + std::to_string(row.sum) +
             " z=" + std::to_string(row.values.rbegin()->second);
     }

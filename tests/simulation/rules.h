@@ -1,5 +1,6 @@
-// What Redis must hold, computed plainly: record by record, from the log and the journal, by the rules and by nothing of the
-// daemon's code but its words. Small jobs only: the fields and reductions that tests/simulation uses.
+// What Redis must hold, computed plainly: record by record, from the log and the journal, by the
+// rules and by nothing of the daemon's code but its words. Small jobs only: the fields and
+// reductions that tests/simulation uses.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace sluice::simulation {
 
-// The job of a simulated run: `{"k": text, "v": integer, "keep": bool}`; count, sum, min, max, first and last of v by k.
+// The job of a simulated run: `{"k": text, "v": integer, "keep": bool}`; count, sum, min, max,
+// first and last of v by k.
 struct Job {
     struct Reduction {
         std::string id;
@@ -27,9 +29,10 @@ struct Job {
     std::string toml(const std::string& directory) const;
 };
 
-// Every key and its value, as SimulatedRedis::dump() writes them. `barriers` are all that the journal ever held, by number.
-std::map<std::string, std::string> expected(const Job& job, const SimulatedLog& log,
-                                            const std::vector<model::Partition>& partitions,
-                                            const std::map<model::BarrierNumber, model::Barrier>& barriers);
+// Every key and its value, as SimulatedRedis::dump() writes them. `barriers` are all that the
+// journal ever held, by number.
+std::map<std::string, std::string> expected(
+    const Job& job, const SimulatedLog& log, const std::vector<model::Partition>& partitions,
+    const std::map<model::BarrierNumber, model::Barrier>& barriers);
 
 }  // namespace sluice::simulation

@@ -792,10 +792,10 @@ model::Result<std::vector<std::string>> SimulatedDisk::list(const std::string& p
     return names;
 }
 
-model::Result<state::FileEntry> SimulatedDisk::info(const std::string& path) {
+model::Result<state::FileFacts> SimulatedDisk::info(const std::string& path) {
     const std::lock_guard guard(world_->mutex);
     TRY(found, world_->find(path));
-    state::FileEntry info;
+    state::FileFacts info;
     if (found.directory != nullptr) {
         info.directory = true;
         info.inode = found.directory->number;

@@ -27,7 +27,9 @@ constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life n
 
 class Random {
  public:
-    explicit Random(std::uint64_t seed) : state_(seed * 0xd1342543de82ef95ull) { state_ = next() ^ seed; }
+    explicit Random(std::uint64_t seed) : state_(seed * 0xd1342543de82ef95ull) {
+        state_ = next() ^ seed;
+    }
     std::uint64_t next() {  // splitmix64, Steele et al. 2014
         std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ull);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -71,7 +73,10 @@ struct Life {
 class Simulation {
  public:
     Simulation(std::uint64_t seed, const Limits& limits)
-        : random_(seed), narrate_(limits.narrate), log_(seed * 3 + 1), redis_(seed * 3 + 2, clock_) {
+        : random_(seed),
+          narrate_(limits.narrate),
+          log_(seed * 3 + 1),
+          redis_(seed * 3 + 2, clock_) {
         seed_ = seed;
     }
 
@@ -89,7 +94,8 @@ class Simulation {
     std::string state_of_run() const;
     void say(const std::string& line) const {
         if (narrate_) {
-            std::fprintf(stderr, "%8llu  %s\n", static_cast<unsigned long long>(run_.steps), line.c_str());
+            std::fprintf(stderr, "%8llu  %s\n", static_cast<unsigned long long>(run_.steps),
+                         line.c_str());
         }
     }
     void fail(const std::string& text) {
@@ -128,7 +134,8 @@ void Simulation::make_job() {
         reduction.event_time = random_.below(3) != 0;
         reduction.window_ms = random_.between(1, 8) * 250;
         reduction.offset_ms = random_.one_in(3) ? 100 : 0;
-        reduction.lateness_ms = reduction.event_time && random_.one_in(2) ? random_.between(1, 6) * 100 : 0;
+        reduction.lateness_ms =
+            reduction.event_time && random_.one_in(2) ? random_.between(1, 6) * 100 : 0;
         job_.reductions.push_back(reduction);
     }
     config::Environment environment;
@@ -136,7 +143,8 @@ void Simulation::make_job() {
     environment.memory_limit_bytes = 1ull << 30;
     config::Loaded loaded = config::load_text(job_.toml(kDirectory), "/sim.toml", {}, environment);
     if (!loaded.pipeline) {
-        fail("the job does not load: " + (loaded.diagnostics.empty() ? "" : loaded.diagnostics[0].message));
+        fail("the job does not load: " +
+             (loaded.diagnostics.empty() ? "" : loaded.diagnostics[0].message));
         return;
     }
     pipeline_ = std::move(loaded.pipeline);
@@ -166,8 +174,9 @@ void Simulation::produce() {
     if (random_.one_in(30)) {
         record.value = "not json";
     } else if (!random_.one_in(40)) {
-        record.value = "{\"k\":\"k" + std::to_string(random_.below(12)) + "\",\"v\":" +
-                       std::to_string(random_.between(-50, 1000)) + ",\"keep\":" + (random_.one_in(6) ? "false" : "true") + "}";
+        record.value = "{\"k\":\"k" + std::to_string(random_.below(12)) +
+                       "\",\"v\":" + std::to_string(random_.between(-50, 1000)) +
+                       ",\"keep\":" + (random_.one_in(6) ? "false" : "true") + "}";
     }
     log_.append(partition, std::move(record));
     ++produced_;
@@ -178,9 +187,11 @@ void Simulation::produce() {
     }
 }
 
-// What the journal holds, before anything of it is forgotten. Entries that a crash took were never acted on.
+// What the journal holds, before anything of it is forgotten. Entries that a crash took were never
+// acted on.
 void Simulation::collect_journal() {
-    auto opened = state::Journal::open(*disk_, std::string(kDirectory) + "/journal", {.boot = "reader" + std::to_string(lives_)});
+    auto opened = state::Journal::open(*disk_, std::string(kDirectory) + "/journal",
+                                       {.boot = "reader" + std::to_string(lives_)});
     if (!opened) {
         fail("journal: " + opened.error().text);
         return;
@@ -225,9 +236,11 @@ void Simulation::begin_life(bool last) {
         .clock = clock_,
         .dead_letters = life_->dead_letters,
     };
-    life_->engine = std::make_unique<daemon::Engine>(*pipeline_, std::move(seams), std::move(options));
+    life_->engine =
+        std::make_unique<daemon::Engine>(*pipeline_, std::move(seams), std::move(options));
     if (!last && !random_.one_in(6)) {
-        // Some thousand operations are a whole life; most crashes come early, in the middle of something.
+        // Some thousand operations are a whole life; most crashes come early, in the middle of
+        // something.
         const std::uint64_t within = random_.one_in(2) ? 200 : 2500;
         disk_->crash_at(disk_->operations() + 1 + random_.below(within),
                         random_.one_in(3) ? CrashKind::process : CrashKind::power);
@@ -263,21 +276,30 @@ bool Simulation::step_life() {
             life_->running = true;
             if (narrate_) {
                 const auto hash = engine.sink().handshake();
-                std::string text = hash.present ? "control hash, barrier " + std::to_string(hash.barrier) : "no control hash";
+                std::string text = hash.present
+                                       ? "control hash, barrier " + std::to_string(hash.barrier)
+                                       : "no control hash";
                 for (const auto& [id, frontier] : hash.frontiers) {
                     text += ", frontier " + id + " " + std::to_string(frontier);
                 }
                 for (const auto& [id, lanes] : hash.lanes) {
-                    text += ", " + std::to_string(std::count_if(lanes.begin(), lanes.end(), [](const auto& l) { return l.has_value(); })) + " lanes";
+                    text +=
+                        ", " +
+                        std::to_string(std::count_if(lanes.begin(), lanes.end(),
+                                                     [](const auto& l) { return l.has_value(); })) +
+                        " lanes";
                 }
                 for (const auto& reduction : engine.restored().reductions) {
-                    text += ", checkpoint acknowledged " + std::to_string(reduction.acknowledged.value_or(0)) + " dropped " +
+                    text += ", checkpoint acknowledged " +
+                            std::to_string(reduction.acknowledged.value_or(0)) + " dropped " +
                             std::to_string(reduction.dropped.value_or(0)) + " windows " +
-                            std::to_string(engine.store().windows_after(reduction.number, model::kBeforeAll)->size());
+                            std::to_string(engine.store()
+                                               .windows_after(reduction.number, model::kBeforeAll)
+                                               ->size());
                 }
                 say("runs from barrier " + std::to_string(engine.restored().number) + ": " + text);
             }
-            run_.replays += engine.coordinator().report().live ? 0 : 1;
+            run_.replays += engine.coordinator().report().live ? 0u : 1u;
             return true;
         }
         const std::uint64_t before = log_.records_handed_out();
@@ -387,7 +409,8 @@ Run Simulation::run() {
             log_.set_available(true);
         }
         begin_life(last);
-        const std::uint64_t most = last ? 40 * kStepsOfALife : static_cast<std::uint64_t>(random_.between(500, 12'000));
+        const std::uint64_t most =
+            last ? 40 * kStepsOfALife : static_cast<std::uint64_t>(random_.between(500, 12'000));
         std::uint64_t steps = 0;
         bool alive = true;
         while (alive && run_.failure.empty()) {
@@ -395,8 +418,9 @@ Run Simulation::run() {
             if (++steps > most) {
                 if (last) {
                     const auto& engine = *life_->engine;
-                    fail("the last life does not come to its end: stage " + std::to_string(static_cast<int>(engine.stage())) +
-                         " waiting for '" + engine.waiting_for() + "'" + (life_->running ? state_of_run() : ""));
+                    fail("the last life does not come to its end: stage " +
+                         std::to_string(static_cast<int>(engine.stage())) + " waiting for '" +
+                         engine.waiting_for() + "'" + (life_->running ? state_of_run() : ""));
                 }
                 break;
             }
@@ -424,8 +448,9 @@ Run Simulation::run() {
         }
         if (life_->running) {
             const auto sink = life_->engine->sink().statistics();
-            say("sink: " + std::to_string(sink.results) + " results, " + std::to_string(sink.skipped) + " skipped, " +
-                std::to_string(sink.pending) + " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
+            say("sink: " + std::to_string(sink.results) + " results, " +
+                std::to_string(sink.skipped) + " skipped, " + std::to_string(sink.pending) +
+                " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
             const auto report = life_->engine->coordinator().report();
             run_.checkpoints += report.checkpoints_completed;
             note(report.number);
@@ -434,7 +459,8 @@ Run Simulation::run() {
         if (last && run_.failure.empty()) {
             // Everything is delivered and acknowledged; the process ends in order.
             if (!life_->engine->coordinator().last_checkpoint_ok()) {
-                fail("the last checkpoint failed: " + life_->engine->coordinator().report().checkpoint_problem);
+                fail("the last checkpoint failed: " +
+                     life_->engine->coordinator().report().checkpoint_problem);
             }
         }
         end_life(!last);
@@ -454,16 +480,20 @@ Run Simulation::run() {
 std::string Simulation::state_of_run() const {
     daemon::Engine& engine = *life_->engine;
     const auto report = engine.coordinator().report();
-    std::string text = std::string(report.live ? ", live" : ", replaying") + ", barrier " + std::to_string(report.number) + ", waiting: " +
-                       report.waiting + ", paused: " + report.input_paused_reason + ", emitter " +
-                       (engine.emitter().quiet() ? "quiet" : "busy") + ", sink " + (engine.sink().settled() ? "settled" : "busy") +
-                       " " + engine.sink().statistics().reason;
+    std::string text = std::string(report.live ? ", live" : ", replaying") + ", barrier " +
+                       std::to_string(report.number) + ", waiting: " + report.waiting +
+                       ", paused: " + report.input_paused_reason + ", emitter " +
+                       (engine.emitter().quiet() ? "quiet" : "busy") + ", sink " +
+                       (engine.sink().settled() ? "settled" : "busy") + " " +
+                       engine.sink().statistics().reason;
     for (std::size_t w = 0; w < engine.worker_count(); ++w) {
         const auto progress = engine.worker(w).progress();
-        text += ", worker" + std::string(progress.wants_cap ? " wants a cap" : "") + (progress.until_end_reached ? " done" : "") +
-                " " + std::to_string(progress.table_bytes) + " bytes";
+        text += ", worker" + std::string(progress.wants_cap ? " wants a cap" : "") +
+                (progress.until_end_reached ? " done" : "") + " " +
+                std::to_string(progress.table_bytes) + " bytes";
         for (const auto& partition : progress.partitions) {
-            text += " [" + std::to_string(partition.partition) + " at " + std::to_string(partition.next_offset) + " watermark " +
+            text += " [" + std::to_string(partition.partition) + " at " +
+                    std::to_string(partition.next_offset) + " watermark " +
                     std::to_string(partition.watermark) + "]";
         }
     }

@@ -1,9 +1,11 @@
-// One pipeline, from Kafka to Redis, under one seeded scheduler: the daemon's own worker, coordinator, emitter, snapshotter and sink,
-// over a simulated log, disk, Redis and clock; RocksDB for real, on the simulated disk, its background work run as steps.
+// One pipeline, from Kafka to Redis, under one seeded scheduler: the daemon's own worker,
+// coordinator, emitter, snapshotter and sink, over a simulated log, disk, Redis and clock; RocksDB
+// for real, on the simulated disk, its background work run as steps.
 //
-// One seed is one run, repeatable to the byte. At random steps the process dies (what was not synced is lost or torn, or only what was
-// not flushed) and a new one starts on what is left; Redis loses data; the log is away. In the end Redis must hold what the rules say
-// (rules.h), no final value ever changed, and no record was handed out before the gate.
+// One seed is one run, repeatable to the byte. At random steps the process dies (what was not
+// synced is lost or torn, or only what was not flushed) and a new one starts on what is left; Redis
+// loses data; the log is away. In the end Redis must hold what the rules say (rules.h), no final
+// value ever changed, and no record was handed out before the gate.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +20,7 @@ struct Run {
     std::uint64_t checkpoints = 0;
     std::uint64_t records = 0;
     std::uint64_t keys = 0;
-    std::uint64_t losses = 0;   // of Redis' data
+    std::uint64_t losses = 0;  // of Redis' data
     std::uint64_t barriers = 0;
     std::uint64_t replays = 0;  // lives that had something to replay
     std::uint64_t trace = 0;    // hash over what happened: equal for equal seeds

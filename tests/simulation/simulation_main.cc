@@ -1,14 +1,14 @@
-// simulation [--seeds N] [--first S] [--seed S [--narrate]] [--jobs J]: runs seeds, says which failed and how to repeat them.
+// simulation [--seeds N] [--first S] [--seed S [--narrate]] [--jobs J]: runs seeds, says which
+// failed and how to repeat them.
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <atomic>
-#include <mutex>
 
 #include "tests/simulation/simulation.h"
 
@@ -17,13 +17,16 @@ namespace {
 using sluice::simulation::Run;
 
 void print(std::uint64_t seed, const Run& run) {
-    std::printf("seed %llu: %s (%llu steps, %llu crashes, %llu checkpoints, %llu records, %llu keys, %llu losses, %llu barriers, "
-                "trace %016llx)\n",
-                static_cast<unsigned long long>(seed), run.failure.empty() ? "well" : run.failure.c_str(),
-                static_cast<unsigned long long>(run.steps), static_cast<unsigned long long>(run.crashes),
-                static_cast<unsigned long long>(run.checkpoints), static_cast<unsigned long long>(run.records),
-                static_cast<unsigned long long>(run.keys), static_cast<unsigned long long>(run.losses),
-                static_cast<unsigned long long>(run.barriers), static_cast<unsigned long long>(run.trace));
+    std::printf(
+        "seed %llu: %s (%llu steps, %llu crashes, %llu checkpoints, %llu records, %llu keys, %llu "
+        "losses, %llu barriers, "
+        "trace %016llx)\n",
+        static_cast<unsigned long long>(seed), run.failure.empty() ? "well" : run.failure.c_str(),
+        static_cast<unsigned long long>(run.steps), static_cast<unsigned long long>(run.crashes),
+        static_cast<unsigned long long>(run.checkpoints),
+        static_cast<unsigned long long>(run.records), static_cast<unsigned long long>(run.keys),
+        static_cast<unsigned long long>(run.losses), static_cast<unsigned long long>(run.barriers),
+        static_cast<unsigned long long>(run.trace));
 }
 
 }  // namespace
@@ -35,7 +38,9 @@ int main(int argc, char** argv) {
     bool one = false;
     sluice::simulation::Limits limits;
     for (int i = 1; i < argc; ++i) {
-        const auto number = [&] { return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0; };
+        const auto number = [&] {
+            return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0;
+        };
         if (std::strcmp(argv[i], "--seeds") == 0) {
             seeds = number();
         } else if (std::strcmp(argv[i], "--first") == 0) {
@@ -49,7 +54,9 @@ int main(int argc, char** argv) {
         } else if (std::strcmp(argv[i], "--narrate") == 0) {
             limits.narrate = true;
         } else {
-            std::fprintf(stderr, "usage: %s [--seeds N] [--first S] [--jobs J] | --seed S [--narrate]\n", argv[0]);
+            std::fprintf(stderr,
+                         "usage: %s [--seeds N] [--first S] [--jobs J] | --seed S [--narrate]\n",
+                         argv[0]);
             return 64;
         }
     }
@@ -72,7 +79,8 @@ int main(int argc, char** argv) {
             }
             if (!run.failure.empty()) {
                 ++failed;
-                std::printf("    repeat: %s --seed %llu --narrate\n", argv[0], static_cast<unsigned long long>(seed));
+                std::printf("    repeat: %s --seed %llu --narrate\n", argv[0],
+                            static_cast<unsigned long long>(seed));
                 std::fflush(stdout);
             }
         }
@@ -84,12 +92,17 @@ int main(int argc, char** argv) {
     for (std::thread& thread : threads) {
         thread.join();
     }
-    std::printf("%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu records, %llu barriers, %llu losses of "
-                "Redis' data\n",
-                static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
-                static_cast<unsigned long long>(failed.load()), static_cast<unsigned long long>(total.steps),
-                static_cast<unsigned long long>(total.crashes), static_cast<unsigned long long>(total.checkpoints),
-                static_cast<unsigned long long>(total.records), static_cast<unsigned long long>(total.barriers),
-                static_cast<unsigned long long>(total.losses));
+    std::printf(
+        "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
+        "records, %llu barriers, %llu losses of "
+        "Redis' data\n",
+        static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
+        static_cast<unsigned long long>(failed.load()),
+        static_cast<unsigned long long>(total.steps),
+        static_cast<unsigned long long>(total.crashes),
+        static_cast<unsigned long long>(total.checkpoints),
+        static_cast<unsigned long long>(total.records),
+        static_cast<unsigned long long>(total.barriers),
+        static_cast<unsigned long long>(total.losses));
     return failed == 0 ? 0 : 1;
 }

@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "records.h"
 #include "state/model/number.h"
+#include "tests/unit/ingest/records.h"
 
 namespace sluice::ingest {
 namespace {

@@ -178,7 +178,11 @@ TEST(Store, CompactionMergesRowsLeavesOutExpiredOnesAndCutsFilesAtSlices) {
         for (const model::EventTime end : {1000, 2000, 3000}) {
             const auto table = table_of(kStandard, end, {{"a", 2}, {"b", 1}});
             const auto rows = cursor_over(table.table);
-            for (ASSERT_OK(rows->next()); rows->valid(); ASSERT_OK(rows->next())) {
+            while (true) {
+                ASSERT_OK(rows->next());
+                if (!rows->valid()) {
+                    break;
+                }
                 auto key = slice_prefix(kStandard, end);
                 append_row(key, rows->hash(), rows->key());
                 ASSERT_TRUE(writer.Merge(key, std::string(rows->row())).ok());
@@ -201,12 +205,28 @@ TEST(Store, CompactionMergesRowsLeavesOutExpiredOnesAndCutsFilesAtSlices) {
     };
     ASSERT_EQ(files().size(), 3u);
     dropped->raise(kStandard, 1000);
-    std::vector<std::string> names;
-    for (const auto& file : files()) {
-        names.push_back(file.name);
+    // RocksDB shows merge operands with sequence number 0 (the first run of a slice) to no filter:
+    // the first compaction leaves one value for such a row, which the next one takes out.
+    for (int round = 0; round < 2; ++round) {
+        std::vector<std::string> names;
+        for (const auto& file : files()) {
+            names.push_back(file.name);
+        }
+        const auto status = rocks.db->CompactFiles({}, rocks.standard, names, 6);
+        ASSERT_TRUE(status.ok()) << status.ToString();
+        std::string row;
+        auto key = slice_prefix(kStandard, 1000);
+        append_row(key, model::key_hash(key_of("a")), key_of("a"));
+        const auto got = rocks.db->Get(read_options(), rocks.standard, key, &row);
+        if (round == 0) {
+            std::string first;
+            table_of(kStandard, 1000, {{"a", 2}}).table->encode(0, first);
+            ASSERT_TRUE(got.ok()) << got.ToString();
+            EXPECT_EQ(row, first) << "what later runs added is gone at once";
+        } else {
+            EXPECT_TRUE(got.IsNotFound());
+        }
     }
-    const auto status = rocks.db->CompactFiles({}, rocks.standard, names, 6);
-    ASSERT_TRUE(status.ok()) << status.ToString();
     EXPECT_EQ(files().size(), 2u) << "one for each slice";
     std::unique_ptr<rocksdb::Iterator> it(rocks.db->NewIterator(read_options(), rocks.standard));
     std::multiset<model::EventTime> ends;

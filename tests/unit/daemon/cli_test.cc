@@ -1,0 +1,112 @@
+#include "daemon/cli.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::daemon {
+namespace {
+
+std::expected<Command, Leave> parse(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "sluice");
+    return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
+}
+
+template <class Options>
+Options options(std::vector<const char*> arguments) {
+    const auto command = parse(std::move(arguments));
+    EXPECT_TRUE(command) << command.error().err;
+    if (!command || !std::holds_alternative<Options>(*command)) {
+        ADD_FAILURE() << "another command";
+        return {};
+    }
+    return std::get<Options>(*command);
+}
+
+Leave leave(std::vector<const char*> arguments) {
+    const auto command = parse(std::move(arguments));
+    EXPECT_FALSE(command);
+    return command ? Leave{-1, "", ""} : command.error();
+}
+
+TEST(CommandLine, ReadsRun) {
+    const auto run = options<RunOptions>({"run", "a.toml", "--set", "sink.ttl=5m", "--until", "end",
+                                          "--keep-open", "--set=log.level=debug", "--accept-gap"});
+    EXPECT_EQ(run.file, "a.toml");
+    EXPECT_EQ(run.set, (std::vector<std::string>{"sink.ttl=5m", "log.level=debug"}));
+    EXPECT_TRUE(run.until_end);
+    EXPECT_TRUE(run.keep_open);
+    EXPECT_TRUE(run.accept_gap);
+    EXPECT_FALSE(run.fresh);
+    EXPECT_EQ(options<RunOptions>({"run", "--set", "a=b", "x.toml"}).file, "x.toml")
+        << "--set takes one word";
+    EXPECT_TRUE(options<RunOptions>({"run", "x.toml", "--fresh", "--yes"}).fresh);
+}
+
+TEST(CommandLine, ReadsTheOthers) {
+    EXPECT_TRUE(options<CheckOptions>({"check", "x", "--offline", "--strict", "--json"}).strict);
+    EXPECT_EQ(options<StatusOptions>({"status", "clicks", "--json"}).target, "clicks");
+    EXPECT_EQ(options<StopOptions>({"stop", "clicks"}).target, "clicks");
+    EXPECT_EQ(options<CheckpointOptions>({"checkpoint", "clicks"}).target, "clicks");
+    EXPECT_EQ(options<InitOptions>({"init"}).example, "clicks");
+    EXPECT_EQ(options<InitOptions>({"init", "ysb"}).example, "ysb");
+    EXPECT_TRUE(options<VersionOptions>({"version", "--verbose"}).verbose);
+    EXPECT_FALSE(options<VersionOptions>({"--version"}).verbose);
+    EXPECT_EQ(options<DemoOptions>({"demo", "--seed", "7"}).seed, 7U);
+    EXPECT_EQ(options<DemoOptions>({"demo"}).seed, std::nullopt);
+}
+
+TEST(CommandLine, WrongUsageIs64WithTheNearestName) {
+    const Leave mistyped = leave({"statsu", "clicks"});
+    EXPECT_EQ(mistyped.exit_code, 64);
+    EXPECT_EQ(mistyped.err, "sluice: unknown command `statsu`; did you mean `status`?\n");
+    const Leave option = leave({"run", "a.toml", "--ste", "a=b"});
+    EXPECT_EQ(option.exit_code, 64);
+    EXPECT_EQ(option.err, "sluice: run: unknown option `--ste`; did you mean `--set`?\n");
+    for (const Leave& wrong :
+         {leave({"run"}), leave({"check", "a", "b"}), leave({"status"}), leave({"init", "other"}),
+          leave({"run", "a.toml", "--until", "tomorrow"}), leave({"run", "a.toml", "--keep-open"}),
+          leave({"run", "a.toml", "--fresh"}), leave({"--json"}), leave({})}) {
+        EXPECT_EQ(wrong.exit_code, 64) << wrong.err;
+        EXPECT_FALSE(wrong.err.empty() && wrong.out.empty());
+    }
+}
+
+TEST(CommandLine, WhatIsNotBuiltYetSaysSo) {
+    for (const char* name : {"plan", "reload", "pause", "resume", "savepoint", "state", "compare",
+                             "offsets", "eval", "tap", "doctor", "schema", "completion"}) {
+        const Leave later = leave({name, "x", "--anything"});
+        EXPECT_EQ(later.exit_code, 64);
+        EXPECT_EQ(later.err,
+                  "sluice: `" + std::string(name) + "` is not available in this version\n");
+    }
+    for (const std::vector<const char*>& line :
+         std::vector<std::vector<const char*>>{{"run", "a.toml", "--from", "x"},
+                                               {"run", "a.toml", "--drop-state=spend"},
+                                               {"run", "a.toml", "--rename", "a=b"},
+                                               {"stop", "clicks", "--drain"},
+                                               {"stop", "clicks", "--no-savepoint"},
+                                               {"checkpoint", "list", "/x"}}) {
+        const Leave later = leave(line);
+        EXPECT_EQ(later.exit_code, 64);
+        EXPECT_NE(later.err.find("not available in this version"), std::string::npos) << later.err;
+    }
+}
+
+TEST(CommandLine, EveryCommandHasJsonAndHelpWithTwoExamples) {
+    for (const char* name :
+         {"run", "check", "status", "stop", "checkpoint", "init", "version", "demo"}) {
+        const Leave help = leave({name, "--help"});
+        EXPECT_EQ(help.exit_code, 0);
+        EXPECT_NE(help.out.find("--json"), std::string::npos) << name;
+        const std::string line = "\n  sluice " + std::string(name);
+        const std::size_t first = help.out.find(line);
+        ASSERT_NE(first, std::string::npos) << help.out;
+        EXPECT_NE(help.out.find(line, first + 1), std::string::npos) << help.out;
+        EXPECT_EQ(leave({"help", name}).out, help.out);
+    }
+    const Leave overview = leave({"--help"});
+    EXPECT_EQ(overview.exit_code, 0);
+    EXPECT_NE(overview.out.find("  run "), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::daemon
