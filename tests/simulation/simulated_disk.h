@@ -2,13 +2,11 @@
 //
 // Two states: what the process sees, and what is certain to be there after a power cut. Between
 // them lies what was not synced; a crash decides for each piece, by the seed:
-//   - bytes appended since the last sync(): any subset of 512-byte sectors survives, the size of
-//   the
-//     file may or may not have grown, lost sectors inside the size read as zeros;
+//   - bytes appended since the last sync(): any subset of 512-byte sectors survives, the file may
+//     or may not have grown, lost sectors inside its size read as zeros;
 //   - names (create, link, rename, remove) since the last sync of their directory: nothing, all,
-//   the
-//     first few, or any subset; a rename within a directory is whole or not at all; a rename never
-//     loses both names.
+//     the first few, or any subset; a rename within a directory is whole or not at all; a rename
+//     never loses both names.
 // A reader sees what the writer has flushed, no more. After a failed sync the bytes it was for
 // count as unsynced for ever, though a later sync (of another handle) claims success: that is what
 // kernels do. Faults: crash at an operation, failing n-th operation (I/O error, as a write or as a

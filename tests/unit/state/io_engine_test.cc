@@ -50,6 +50,17 @@ std::string content(const std::string& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Where io_uring is refused (a container), the thread pool is what there is to test.
+std::vector<IoBackend> back_ends() {
+    std::vector<IoBackend> there{IoBackend::threads};
+    if (const auto ring = open_uring(4, -1)) {
+        there.push_back(IoBackend::io_uring);
+    } else {
+        fprintf(stderr, "Only the thread pool is tested: %s.\n", ring.error().text.c_str());
+    }
+    return there;
+}
+
 // Both real back ends: same protocol, same results.
 class DiskOf : public testing::TestWithParam<IoBackend> {
  protected:
@@ -58,9 +69,7 @@ class DiskOf : public testing::TestWithParam<IoBackend> {
         disk_.reset();
         options.backend = GetParam();
         auto opened = open_disk(options);
-        if (!opened) {
-            GTEST_SKIP() << opened.error().text;
-        }
+        ASSERT_TRUE(opened) << opened.error().text;
         disk_ = std::move(opened->disk);
         description_ = opened->description;
     }
@@ -71,10 +80,9 @@ class DiskOf : public testing::TestWithParam<IoBackend> {
     std::string description_;
 };
 
-INSTANTIATE_TEST_SUITE_P(BackEnds, DiskOf, testing::Values(IoBackend::io_uring, IoBackend::threads),
-                         [](const auto& backend) {
-                             return backend.param == IoBackend::io_uring ? "io_uring" : "threads";
-                         });
+INSTANTIATE_TEST_SUITE_P(BackEnds, DiskOf, testing::ValuesIn(back_ends()), [](const auto& backend) {
+    return backend.param == IoBackend::io_uring ? "io_uring" : "threads";
+});
 
 TEST_P(DiskOf, SaysWhatItIs) {
     const bool uring = GetParam() == IoBackend::io_uring;
@@ -589,9 +597,9 @@ TEST_F(Protocol, ADeviceThatRefusesDirectWritesGetsThemThroughTheCache) {
     if (!synced) {
         // A file system without O_DIRECT: the refusal met the only descriptor, and is an error.
         EXPECT_EQ(synced.error().kind, ErrorKind::unavailable);
-        GTEST_SKIP() << "the test directory's file system takes no O_DIRECT";
+    } else {
+        EXPECT_TRUE(content(at("f")) == bytes);
     }
-    EXPECT_TRUE(content(at("f")) == bytes);
 }
 
 TEST_F(Protocol, WholeBlocksOfBigFilesGoPastTheCache) {
@@ -607,15 +615,11 @@ TEST_F(Protocol, WholeBlocksOfBigFilesGoPastTheCache) {
         return kAsAsked;
     };
     open();
-    {
-        const int probe = ::open(at("probe").c_str(), O_WRONLY | O_CREAT | O_DIRECT, 0600);
-        struct statfs about{};
-        const bool taken = probe >= 0 && ::fstatfs(probe, &about) == 0;
-        ::close(probe);
-        if (!taken || about.f_type != EXT4_SUPER_MAGIC) {
-            GTEST_SKIP() << "the test directory's file system takes no O_DIRECT";
-        }
-    }
+    const int probe = ::open(at("probe").c_str(), O_WRONLY | O_CREAT | O_DIRECT, 0600);
+    struct statfs about{};
+    const bool taken =
+        probe >= 0 && ::fstatfs(probe, &about) == 0 && about.f_type == EXT4_SUPER_MAGIC;
+    ::close(probe);
     auto small = create("small");
     ASSERT_TRUE(small->append(noise(50'000, 1)));
     ASSERT_TRUE(small->sync());
@@ -625,7 +629,7 @@ TEST_F(Protocol, WholeBlocksOfBigFilesGoPastTheCache) {
     ASSERT_TRUE(big->flush());
     ASSERT_TRUE(big->append(noise(1'500'000, 1)));
     ASSERT_TRUE(big->sync());
-    EXPECT_EQ(direct, 4u) << "the first and the last block are not whole";
+    EXPECT_EQ(direct, taken ? 4u : 0u) << "the first and the last block are not whole";
     EXPECT_TRUE(aligned);
     EXPECT_TRUE(content(at("big")) == "odd start" + noise(1'500'000, 1));
 }
