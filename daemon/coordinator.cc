@@ -407,11 +407,11 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
-            if (std::any_of(progress_.begin(), progress_.end(),
-                            [](const auto& worker) { return worker.guarded; })) {
+            if (live_ && std::any_of(progress_.begin(), progress_.end(),
+                                     [](const auto& worker) { return worker.guarded; })) {
                 // A record above the guard was folded and moved nothing. After a crash it would be
                 // judged by a newer guard: what follows must not rest on that, so the place is
-                // written down first.
+                // written down first. In a replay it is: an entry lies behind every record.
                 model::Barrier barrier;
                 barrier.kind = model::BarrierKind::cap;
                 barrier.time = time_keeper_.state().cap;
