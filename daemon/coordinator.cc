@@ -352,6 +352,13 @@ model::EventTime Coordinator::least_watermark() const {
 
 ingest::TimeView Coordinator::time_view() const {
     ingest::TimeView view;
+    // Until a worker has applied it, an idle barrier is known here only: without it, the same would be
+    // decided again with every step.
+    std::set<model::Partition> told_idle;
+    for (const auto& undertaking : undertakings_) {
+        const auto& idle = undertaking->order.barrier.idle;
+        told_idle.insert(idle.begin(), idle.end());
+    }
     for (const WorkerProgress& worker : progress_) {
         view.cap_wanted |= worker.wants_cap;
         for (const PartitionProgress& partition : worker.partitions) {
@@ -359,7 +366,7 @@ ingest::TimeView Coordinator::time_view() const {
             seen.partition = parts_.partitions[partition.partition];
             seen.watermark = partition.watermark;
             seen.greatest = partition.greatest_timestamp;
-            seen.idle = partition.idle;
+            seen.idle = partition.idle || told_idle.contains(seen.partition);
             seen.quiet_since_ms = partition.quiet_since_ms;
             seen.last_arrival_ms = partition.last_arrival_ms;
             view.partitions.push_back(std::move(seen));
@@ -407,11 +414,11 @@ bool Coordinator::close_what_is_over() {
         const config::Reduction& reduction = parts_.pipeline.reductions[r];
         if (reduction.time == config::TimeKind::event && view.open[r].any() &&
             model::saturating_add(view.open[r].first_end, reduction.allowed_lateness_ms) <= over) {
-            if (std::any_of(progress_.begin(), progress_.end(),
-                            [](const auto& worker) { return worker.guarded; })) {
+            if (live_ && std::any_of(progress_.begin(), progress_.end(),
+                                     [](const auto& worker) { return worker.guarded; })) {
                 // A record above the guard was folded and moved nothing. After a crash it would be
                 // judged by a newer guard: what follows must not rest on that, so the place is
-                // written down first.
+                // written down first. In a replay it is: an entry lies behind every record.
                 model::Barrier barrier;
                 barrier.kind = model::BarrierKind::cap;
                 barrier.time = time_keeper_.state().cap;

@@ -202,6 +202,7 @@ void Worker::carry_out(const Order& order) {
                 swap_tables(answer);
             }
             answer.pause_ns = settings_.clock.steady_ns() - begun;
+            publish();  // whoever has the answer sees what the barrier did
             send(std::move(answer));
             return;
         }

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <memory>
 #include <random>
 #include <string>
 
+#include "state/model/fail_point.h"
 #include "tests/simulation/simulated_disk.h"
 
 namespace sluice::state {
@@ -319,6 +321,21 @@ TEST(Journal, SegmentsAreForgottenWholeAndInOrder) {
     auto again = open_or_die(*next, "boot3");
     EXPECT_EQ(again->last_number(), s.held[3].back());
     EXPECT_EQ(again->segments(), 1u);
+}
+
+TEST(JournalDeathTest, DyingBeforeASegmentIsForgotten) {
+    const Sample s = sample();
+    EXPECT_EXIT(
+        {
+            auto disk = s.disk->after_crash(0);
+            auto journal = open_or_die(*disk, "boot2", 600);
+            if (!model::arm_fail_point("journal.before_forget", 1) ||
+                !journal->forget_before(s.held[1].back())) {
+                _exit(1);
+            }
+            _exit(0);
+        },
+        testing::KilledBySignal(SIGKILL), "");
 }
 
 TEST(Journal, ANewLineageStartsAnew) {
