@@ -191,7 +191,7 @@ Got copy(const Record& r) {
     if (r.has_value) {
         g.value = std::string(r.value);
     }
-    for (const auto& h : r.headers) {
+    for (const auto& h : r.headers()) {
         g.headers.emplace_back(h.name, h.value);
     }
     return g;
