@@ -954,8 +954,14 @@ void KafkaLog::Reader::partition_event(Call& call, const rd_kafka_message_t* mes
         case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
         case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
             if (open.search) {
-                open.search->good = open.search->at;  // behind the log's end
-                search_on(call);
+                // Behind a wrong checksum librdkafka may fetch from an offset that it made up. Its
+                // error outlives a restart and is not the answer to what is being tried.
+                if (message->offset == open.search->at) {
+                    open.search->good = open.search->at;  // behind the log's end
+                    search_on(call);
+                } else {
+                    open.seek_to = open.search->at;
+                }
                 return;
             }
             lost(call.number, open);
