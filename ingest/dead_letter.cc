@@ -170,7 +170,7 @@ model::Status DeadLetterFile::open_file() {
     if (fd_ < 0) {
         return model::unavailable(system_text(settings_.path, "cannot be opened", errno));
     }
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd_, &status) != 0) {
         return model::unavailable(system_text(settings_.path, "cannot be read", errno));
     }
@@ -262,8 +262,8 @@ model::Status DeadLetterFile::sync_file() {
 
 // Writes the buffer. Holds file_mutex_, and mutex_ only for moments.
 model::Status DeadLetterFile::write_out() {
-    struct stat named {};
-    struct stat opened {};
+    struct stat named{};
+    struct stat opened{};
     if (fd_ < 0 || ::fstat(fd_, &opened) != 0 || ::stat(settings_.path.c_str(), &named) != 0 ||
         named.st_ino != opened.st_ino || named.st_dev != opened.st_dev) {
         // Somebody moved it away. What was written there and not synced must not be lost.
