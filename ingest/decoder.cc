@@ -819,7 +819,7 @@ void Decoder::Work::kafka_columns(const Record& record) {
     }
     for (const auto& wanted : plan.headers) {
         Scalar value;
-        for (const auto& header : record.headers) {  // of equal ones the last
+        for (const auto& header : record.headers()) {  // of equal ones the last
             if (header.name == wanted.header) {
                 value = Scalar::of(header.value);
             }
@@ -843,7 +843,7 @@ void Decoder::Work::set_aside(const Record& record, std::string reason) {
     if (record.has_value) {
         s.value = std::string(record.value);
     }
-    for (const auto& h : record.headers) {
+    for (const auto& h : record.headers()) {
         s.headers.emplace_back(h.name, h.value);
     }
     batch->set_aside.push_back(std::move(s));
@@ -855,11 +855,11 @@ void Decoder::Work::keep(const Record& record) {
     k.key = kept_arena.copy(record.key);
     k.value = kept_arena.copy(record.value);
     k.first_header = kept_headers.size();
-    k.headers = record.headers.size();
     k.timestamp = record.timestamp;
-    for (const auto& h : record.headers) {
+    for (const auto& h : record.headers()) {
         kept_headers.push_back({kept_arena.copy(h.name), kept_arena.copy(h.value)});
     }
+    k.headers = kept_headers.size() - k.first_header;
     kept.resize(row + 1);
     kept[row] = k;
 }
@@ -995,7 +995,8 @@ void Decoder::finish() {
         record.has_value = true;
         record.key = k.key;
         record.value = k.value;
-        record.headers = std::span(w.kept_headers).subspan(k.first_header, k.headers);
+        PlainHeaders headers(std::span(w.kept_headers).subspan(k.first_header, k.headers));
+        record.header_source = &headers;
         w.row = row;
         w.set_aside(record, time.error());
         added = true;

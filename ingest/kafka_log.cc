@@ -103,7 +103,35 @@ int clamp_ms(std::int64_t ms) {
     return static_cast<int>(std::clamp<std::int64_t>(ms, 0, 3'600'000));
 }
 
-void fill_record(const rd_kafka_message_t* message, Record& record, std::vector<Header>& headers) {
+// Of one message at a time; the memory is reused.
+class MessageHeaders final : public HeaderSource {
+ public:
+    void of(const rd_kafka_message_t* message) { message_ = message; }
+    std::span<const Header> headers() override {
+        all_.clear();
+        rd_kafka_headers_t* raw = nullptr;
+        if (rd_kafka_message_headers(message_, &raw) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return {};
+        }
+        const char* name = nullptr;
+        const void* value = nullptr;
+        std::size_t size = 0;
+        for (std::size_t i = 0;
+             rd_kafka_header_get_all(raw, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
+             ++i) {
+            all_.push_back({name, {static_cast<const char*>(value), value != nullptr ? size : 0}});
+        }
+        return all_;
+    }
+
+ private:
+    const rd_kafka_message_t* message_ = nullptr;
+    std::vector<Header> all_;
+};
+
+void fill_record(const rd_kafka_message_t* message, Record& record, MessageHeaders& headers) {
+    headers.of(message);
+    record.header_source = &headers;
     record.offset = message->offset;
     record.first_offset = message->offset;
     rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -117,19 +145,6 @@ void fill_record(const rd_kafka_message_t* message, Record& record, std::vector<
     record.has_value = message->payload != nullptr;
     record.value = {static_cast<const char*>(message->payload),
                     record.has_value ? message->len : 0};
-    headers.clear();
-    rd_kafka_headers_t* raw = nullptr;
-    if (rd_kafka_message_headers(message, &raw) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        const char* name = nullptr;
-        const void* value = nullptr;
-        std::size_t size = 0;
-        for (std::size_t i = 0;
-             rd_kafka_header_get_all(raw, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
-             ++i) {
-            headers.push_back({name, {static_cast<const char*>(value), value ? size : 0}});
-        }
-    }
-    record.headers = headers;
 }
 
 }  // namespace
@@ -606,7 +621,7 @@ model::Result<std::optional<std::uint64_t>> KafkaLog::probe(const Partition& par
                 std::int32_t id;
                 ~Stop() { rd_kafka_consume_stop(topic, id); }
             } const stop{topic.get(), partition.id};
-            std::vector<Header> headers;
+            MessageHeaders headers;
             std::string trouble = "no answer";
             while (!deadline.over()) {
                 const std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)>
@@ -761,7 +776,7 @@ class KafkaLog::Reader final : public LogReader, private ClientOwner {
     Queue main_queue_;
     std::map<std::uint32_t, Open> open_;
     std::vector<std::pair<std::uint32_t, model::Error>> errors_;
-    std::vector<Header> headers_;
+    MessageHeaders headers_;
 };
 
 model::Result<std::unique_ptr<KafkaLog::Reader>> KafkaLog::Reader::open(
@@ -939,8 +954,14 @@ void KafkaLog::Reader::partition_event(Call& call, const rd_kafka_message_t* mes
         case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
         case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
             if (open.search) {
-                open.search->good = open.search->at;  // behind the log's end
-                search_on(call);
+                // Behind a wrong checksum librdkafka may fetch from an offset that it made up. Its
+                // error outlives a restart and is not the answer to what is being tried.
+                if (message->offset == open.search->at) {
+                    open.search->good = open.search->at;  // behind the log's end
+                    search_on(call);
+                } else {
+                    open.seek_to = open.search->at;
+                }
                 return;
             }
             lost(call.number, open);

@@ -25,6 +25,24 @@ struct Header {
     std::string_view value;
 };
 
+// The headers of the record that is being handed out. Asked for only where somebody needs them:
+// unpacking them takes as long as the rest of the record.
+class HeaderSource {
+ public:
+    virtual ~HeaderSource() = default;
+    virtual std::span<const Header> headers() = 0;
+};
+
+// Headers that are unpacked already.
+class PlainHeaders final : public HeaderSource {
+ public:
+    explicit PlainHeaders(std::span<const Header> all) : all_(all) {}
+    std::span<const Header> headers() override { return all_; }
+
+ private:
+    std::span<const Header> all_;
+};
+
 // One record as the log has it, or, with `damage`, a stretch of the log that nobody can read. Views
 // are valid only during the call that hands it out.
 struct Record {
@@ -38,8 +56,11 @@ struct Record {
     bool has_key = false;
     bool has_value = false;
     std::string_view key;
-    std::string_view value;  // null value: has_value is false
-    std::span<const Header> headers;
+    std::string_view value;                 // null value: has_value is false
+    HeaderSource* header_source = nullptr;  // null: none
+    std::span<const Header> headers() const {
+        return header_source == nullptr ? std::span<const Header>() : header_source->headers();
+    }
 };
 
 // Where a partition begins and ends at the broker now.

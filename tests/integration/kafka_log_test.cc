@@ -191,7 +191,7 @@ Got copy(const Record& r) {
     if (r.has_value) {
         g.value = std::string(r.value);
     }
-    for (const auto& h : r.headers) {
+    for (const auto& h : r.headers()) {
         g.headers.emplace_back(h.name, h.value);
     }
     return g;
@@ -669,6 +669,135 @@ TEST_F(KafkaLogTest, GoesOnAfterABrokerRestart) {
 }
 
 // ---- Batches that nobody can read
+
+std::uint32_t crc32c(const unsigned char* at, std::size_t size) {
+    std::uint32_t crc = ~0u;
+    for (std::size_t i = 0; i < size; ++i) {
+        crc ^= at[i];
+        for (int bit = 0; bit < 8; ++bit) {
+            crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1)));
+        }
+    }
+    return ~crc;
+}
+
+std::uint64_t big_endian(const std::string& bytes, std::size_t at, std::size_t size) {
+    std::uint64_t v = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+        v = v << 8 | static_cast<unsigned char>(bytes[at + i]);
+    }
+    return v;
+}
+
+// Overwrites the compressed records of every batch of a segment that `broken` picks by its base
+// offset, and makes its checksum right again if `checksum`. Returns the [first, last] of each.
+std::vector<std::pair<Offset, Offset>> damage_segment(const fs::path& path,
+                                                      const std::function<bool(int)>& broken,
+                                                      bool checksum) {
+    std::ifstream in(path, std::ios::binary);
+    std::string bytes(std::istreambuf_iterator<char>(in), {});
+    in.close();
+    std::vector<std::pair<Offset, Offset>> stretches;
+    int number = 0;
+    for (std::size_t at = 0; at + 61 < bytes.size(); ++number) {
+        const std::size_t end = at + 12 + big_endian(bytes, at + 8, 4);
+        if (broken(number)) {
+            const auto first = static_cast<Offset>(big_endian(bytes, at, 8));
+            stretches.emplace_back(first,
+                                   first + static_cast<Offset>(big_endian(bytes, at + 23, 4)));
+            for (std::size_t i = at + 61; i < end; ++i) {
+                bytes[i] = '\x5a';
+            }
+            if (checksum) {
+                const std::uint32_t crc = crc32c(
+                    reinterpret_cast<const unsigned char*>(bytes.data()) + at + 21, end - at - 21);
+                for (std::size_t i = 0; i < 4; ++i) {
+                    bytes[at + 17 + i] = static_cast<char>(crc >> (24 - 8 * i));
+                }
+            }
+        }
+        at = end;
+    }
+    std::ofstream(path, std::ios::binary) << bytes;
+    return stretches;
+}
+
+struct Damaged {
+    const char* codec;
+    bool checksum;  // right, so that only decompressing fails
+    std::string topic;
+    int records = 0;
+    std::vector<std::pair<Offset, Offset>> stretches = {};
+};
+
+TEST_F(KafkaLogTest, DamagedBatchesAreOneRecordEachAndTheRestGoesOn) {
+    std::vector<Damaged> cases = {{"gzip", true, "damaged-gzip"},
+                                  {"snappy", true, "damaged-snappy"},
+                                  {"lz4", true, "damaged-lz4"},
+                                  {"zstd", true, "damaged-zstd"},
+                                  {"zstd", false, "damaged-checksum"}};
+    for (auto& c : cases) {
+        node->topic(c.topic + " 1");
+        for (const int size : {10, 37, 1, 200, 5, 64}) {
+            Producer producer(node->brokers(), c.codec);
+            for (int i = 0; i < size; ++i) {
+                producer.send(c.topic,
+                              {.value = std::string(200, 'x') + std::to_string(c.records++)});
+            }
+            producer.flush();
+        }
+    }
+    node->stop();
+    for (auto& c : cases) {
+        c.stretches = damage_segment(
+            node->segment(c.topic, 0),
+            [](int batch) { return batch == 1 || batch == 3 || batch >= 5; }, c.checksum);
+        ASSERT_GE(c.stretches.size(), 3u);
+    }
+    node->start();
+
+    for (const auto& c : cases) {
+        std::string told = c.topic + ":";
+        for (const auto& [first, last] : c.stretches) {
+            told += " " + std::to_string(first) + ".." + std::to_string(last);
+        }
+        SCOPED_TRACE(told);
+        KafkaLogSettings settings;
+        settings.properties = {{"fetch.error.backoff.ms", "10"}};
+        auto log = open(c.topic, settings);
+        auto r = reader(*log, {{c.topic, 0}});
+        // From the start, and from within a batch that is broken.
+        const auto longer =
+            std::ranges::find_if(c.stretches, [](const auto& s) { return s.second > s.first; });
+        ASSERT_NE(longer, c.stretches.end());
+        std::ptrdiff_t all_damaged = 0;
+        for (const Offset from : {Offset{0}, longer->first + 1}) {
+            r->assign(0, from);
+            Offset next = from;
+            std::ptrdiff_t damaged = 0;
+            for (const auto& g : read_to_end(*r, 0, c.records)) {
+                EXPECT_EQ(g.first_offset, next) << "no offset is passed over or told twice";
+                next = g.offset + 1;
+                if (!g.damage.empty()) {
+                    ++damaged;
+                    EXPECT_TRUE(std::ranges::any_of(c.stretches,
+                                                    [&](const auto& s) {
+                                                        return std::max(s.first, from) ==
+                                                                   g.first_offset &&
+                                                               s.second == g.offset;
+                                                    }))
+                        << g.first_offset << ".." << g.offset;
+                }
+            }
+            EXPECT_EQ(next, c.records);
+            EXPECT_EQ(damaged, std::ranges::count_if(c.stretches, [from](const auto& s) {
+                          return s.second >= from;
+                      }));
+            all_damaged += damaged;
+        }
+        EXPECT_EQ(static_cast<std::ptrdiff_t>(log->counts().damaged_stretches), all_damaged);
+    }
+}
 
 }  // namespace
 }  // namespace sluice::ingest

@@ -166,7 +166,8 @@ class SimulatedLog::Reader final : public ingest::LogReader {
         record.has_value = r.value.has_value();
         record.key = r.key ? std::string_view(*r.key) : std::string_view();
         record.value = r.value ? std::string_view(*r.value) : std::string_view();
-        record.headers = headers;
+        ingest::PlainHeaders source(headers);
+        record.header_source = &source;
         return take(record);
     }
 

@@ -60,7 +60,8 @@ inline void decode(Decoder& decoder, const std::vector<TestRecord>& records, Dec
         if (r.value) {
             record.value = *r.value;
         }
-        record.headers = headers;
+        PlainHeaders source(headers);
+        record.header_source = &source;
         decoder.append(record);
         next = record.offset + 1;
     }
