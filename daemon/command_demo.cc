@@ -505,8 +505,8 @@ void print_row(const std::string& name, std::uint64_t users, const DemoTotal& ex
 }
 
 void print_table(const Demo& demo, const DemoVerdict& verdict) {
-    std::printf("\n%-12s %7s %9s %9s %13s %13s\n", "window (UTC)", "users", "clicks: exact",
-                "Redis", "spend", "in Redis");
+    std::printf("\n%-12s %7s %9s %9s %13s %13s\n", "window (UTC)", "users", "clicks", "Redis",
+                "spend", "in Redis");
     for (const DemoWindow& window : verdict.windows) {
         print_row(time_of_day(window.start), window.users, window.exact, window.redis,
                   window.differences == 0 ? "same" : grouped(window.differences) + " differ");
