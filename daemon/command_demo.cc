@@ -53,7 +53,7 @@ constexpr std::int64_t kClicksPerSecond = 20'000;
 constexpr model::DurationMs kWindowMs = 2'000;
 constexpr int kKills = 3;
 // A life is ended between these two ages: during its start, its replay, a checkpoint, a write.
-constexpr std::int64_t kShortestLifeMs = 300, kLongestLifeMs = 6'000;
+constexpr std::int64_t kShortestLifeMs = 100, kLongestLifeMs = 6'000;
 constexpr std::int64_t kTrafficMs = 16'000;   // at least
 constexpr std::int64_t kLastLifeMs = 3'000;   // at least
 constexpr std::int64_t kPatienceMs = 60'000;  // with whatever should come by itself
@@ -355,11 +355,7 @@ class Demo {
         const std::int64_t deadline = clock_.steady_ms() + kPatienceMs;
         for (; clock_.steady_ms() < deadline;) {
             TRY(watch());
-            std::uint64_t read = 0;
-            for (const PartitionStatus& partition : status_.partitions) {
-                read += static_cast<std::uint64_t>(partition.next_offset);
-            }
-            if (read == traffic_->delivered() && lives_.back().ready) {
+            if (lives_.back().ready && records_read() == traffic_->delivered()) {
                 return {};
             }
             TRY(pause());
@@ -418,15 +414,12 @@ class Demo {
         watched_ms_ = now;
         ask_daemon();
         const Life& life = lives_.back();
-        std::uint64_t read = 0;
-        for (const PartitionStatus& partition : status_.partitions) {
-            read += static_cast<std::uint64_t>(partition.next_offset);
-        }
-        screen_.live(now, "life " + std::to_string(lives_.size()) + ", " +
-                              (life.ready ? std::string(name_of(status_.state)) : "starting") +
-                              ": " + grouped(traffic_->delivered()) + " records produced, " +
-                              grouped(read) + " read, " + grouped(keys_in_redis()) +
-                              " results in Redis");
+        // Short enough for 80 columns.
+        const std::string state = life.ready ? std::string(name_of(status_.state)) : "starting";
+        screen_.live(now, "life " + std::to_string(lives_.size()) + " " + state + ": produced " +
+                              grouped(traffic_->delivered()) + ", read " +
+                              (life.ready ? grouped(records_read()) : "-") + ", in Redis " +
+                              grouped(keys_in_redis()));
         return {};
     }
 
@@ -450,6 +443,14 @@ class Demo {
                                            : "ready again after " + age + ": restored checkpoint " +
                                                  fs::path(life.restore.from).filename().string());
         }
+    }
+
+    std::uint64_t records_read() const {
+        std::uint64_t read = 0;
+        for (const PartitionStatus& partition : status_.partitions) {
+            read += static_cast<std::uint64_t>(partition.next_offset);
+        }
+        return read;
     }
 
     std::uint64_t keys_in_redis() {
@@ -498,14 +499,14 @@ std::string time_of_day(model::EventTime time) {
 
 void print_row(const std::string& name, std::uint64_t users, const DemoTotal& exact,
                const DemoTotal& redis, const std::string& verdict) {
-    std::printf("%-14s %9s %12s %12s %16s %16s  %s\n", name.c_str(), grouped(users).c_str(),
+    std::printf("%-12s %7s %9s %9s %13s %13s  %s\n", name.c_str(), grouped(users).c_str(),
                 grouped(exact.clicks).c_str(), grouped(redis.clicks).c_str(),
                 money(exact.cents).c_str(), money(redis.cents).c_str(), verdict.c_str());
 }
 
 void print_table(const Demo& demo, const DemoVerdict& verdict) {
-    std::printf("\n%-14s %9s %12s %12s %16s %16s\n", "window (UTC)", "users", "clicks: exact",
-                "Redis", "spend: exact", "Redis");
+    std::printf("\n%-12s %7s %9s %9s %13s %13s\n", "window (UTC)", "users", "clicks", "Redis",
+                "spend", "in Redis");
     for (const DemoWindow& window : verdict.windows) {
         print_row(time_of_day(window.start), window.users, window.exact, window.redis,
                   window.differences == 0 ? "same" : grouped(window.differences) + " differ");

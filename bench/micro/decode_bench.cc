@@ -173,5 +173,3 @@ BENCHMARK(decode_and_map_ysb);
 
 }  // namespace
 }  // namespace sluice::ingest
-
-BENCHMARK_MAIN();

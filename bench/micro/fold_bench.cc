@@ -178,5 +178,3 @@ BENCHMARK(merge_and_read_results)->Arg(1'000'000)->Unit(benchmark::kMillisecond)
 
 }  // namespace
 }  // namespace sluice::state
-
-BENCHMARK_MAIN();
