@@ -199,7 +199,7 @@ TEST_F(RedisSinkTest, AnOlderFenceIsTakenBack) {
     redis_.execute({"SET", "sluice:clicks:fence", "2 zombie"});
     ASSERT_TRUE(push(*sink, 0));
     ASSERT_TRUE(settle(*sink));
-    EXPECT_EQ(redis_.dump("").at("sluice:clicks:fence"), "string 6 me:1");
+    EXPECT_EQ(redis_.dump("").at("sluice:clicks:fence"), "string 6 me:1#2");
     EXPECT_EQ(redis_.dump().size(), 10u);
 }
 
