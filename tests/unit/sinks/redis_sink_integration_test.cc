@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <map>
@@ -74,6 +75,12 @@ class RedisSinkIntegration : public ::testing::Test {
     void feed(RedisSink& sink, std::size_t from, std::size_t to,
               const std::function<void(std::size_t pushes)>& meanwhile = {}) {
         std::vector<std::size_t> next(2, from);
+        for (std::uint32_t r = 0; r < 2; ++r) {  // never at or below what is acknowledged
+            const model::EventTime acknowledged = sink.acknowledged(r);
+            if (acknowledged != model::kBeforeAll) {
+                next[r] = std::max(from, static_cast<std::size_t>(acknowledged / 1000));
+            }
+        }
         std::size_t pushes = 0;
         while (true) {
             if (const auto rewind = sink.take_rewind()) {
@@ -357,7 +364,7 @@ TEST_F(RedisSinkIntegration, ANewLifeGoesOnAtTheMarks) {
     feed(*sink, 0, 12);
     expect_windows(redis.client(), 12);
     EXPECT_EQ(rewinds_, 0);
-    EXPECT_GE(sink->statistics().skipped, 10u * kUsers);
+    EXPECT_GE(sink->statistics().skipped, 6u * kUsers + 10u * kUsers);
 }
 
 TEST_F(RedisSinkIntegration, PasswordsAndPermissions) {
