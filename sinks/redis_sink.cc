@@ -762,6 +762,12 @@ class RedisSink::Impl {
                 return;
             }
         }
+        if (c.number == 0 && control.present) {
+            // The reply to the transaction that wrote it may have been lost.
+            established_ = true;
+            wipe_ = false;
+            barrier_written_ = control.barrier;
+        }
         read_lanes(c, control);
     }
 
