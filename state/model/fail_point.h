@@ -48,11 +48,8 @@ class FailPoint {
 template <std::size_t kLength>
 struct FailPointName {
     char text[kLength]{};
-    consteval FailPointName(
-        const char (&literal)[kLength]) {  // NOLINT(google-explicit-constructor):
-                                           // a literal is meant to become one
-        std::copy_n(literal, kLength, text);
-    }
+    // NOLINTNEXTLINE(google-explicit-constructor): a literal is meant to become one
+    consteval FailPointName(const char (&literal)[kLength]) { std::copy_n(literal, kLength, text); }
 };
 
 template <FailPointName kName>

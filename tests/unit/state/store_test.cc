@@ -214,6 +214,18 @@ TEST(Store, CompactionMergesRowsLeavesOutExpiredOnesAndCutsFilesAtSlices) {
         }
         const auto status = rocks.db->CompactFiles({}, rocks.standard, names, 6);
         ASSERT_TRUE(status.ok()) << status.ToString();
+        std::string row;
+        auto key = slice_prefix(kStandard, 1000);
+        append_row(key, model::key_hash(key_of("a")), key_of("a"));
+        const auto got = rocks.db->Get(read_options(), rocks.standard, key, &row);
+        if (round == 0) {
+            std::string first;
+            table_of(kStandard, 1000, {{"a", 2}}).table->encode(0, first);
+            ASSERT_TRUE(got.ok()) << got.ToString();
+            EXPECT_EQ(row, first) << "what later runs added is gone at once";
+        } else {
+            EXPECT_TRUE(got.IsNotFound());
+        }
     }
     EXPECT_EQ(files().size(), 2u) << "one for each slice";
     std::unique_ptr<rocksdb::Iterator> it(rocks.db->NewIterator(read_options(), rocks.standard));
