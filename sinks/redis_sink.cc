@@ -305,7 +305,10 @@ class RedisSink::Impl {
         bool established_when_asked = false;
         std::string error;  // the first of a handshake
         bool auth_error = false;
-        Fence claim;
+        std::uint64_t claimed_epoch = 0;
+        std::uint64_t claimed_turn = 0;
+        std::string claim;      // the fence's value that it is about to write
+        std::string own_value;  // that it wrote; another one means that it must look again
         std::optional<std::string> fence;  // last GET
         std::string info;
         std::optional<Reply> executed;  // reply to EXEC of a handshake
@@ -606,19 +609,26 @@ class RedisSink::Impl {
         }
         c.greeted = true;
         const Fence found = c.fence ? decode_fence(*c.fence) : Fence{};
-        if (own_.epoch == 0) {
-            c.claim = {std::max(found.epoch, settings_.own_epoch) + 1, settings_.owner};
-        } else if (found.epoch > own_.epoch ||
-                   (found.epoch == own_.epoch && found.owner != own_.owner)) {
+        if (own_epoch_ == 0) {
+            c.claimed_epoch = std::max(found.epoch, settings_.own_epoch) + 1;
+            c.claimed_turn = 1;
+        } else if (const auto turn = turn_of(found)) {
+            c.claimed_epoch = own_epoch_;
+            c.claimed_turn = std::max(turn_, *turn);
+        } else if (found.epoch >= own_epoch_) {
             fenced(found);
             return;
         } else {
-            c.claim = own_;
+            // The fence was lost, or an older instance took it meanwhile. Our other connections
+            // must notice, although it will be ours again when they look.
+            c.claimed_epoch = own_epoch_;
+            c.claimed_turn = ++claimed_turn_;
         }
+        c.claim = encode_fence({c.claimed_epoch, owner_of_turn(c.claimed_turn)});
         c.out.clear();
         RequestWriter writer(c.out);
         writer.command({"MULTI"});
-        writer.command({"SET", fence_key_, encode_fence(c.claim)});
+        writer.command({"SET", fence_key_, c.claim});
         writer.command({"HGETALL", control_key_});
         writer.command({"EXEC"});
         watch_fence(writer);
@@ -631,12 +641,29 @@ class RedisSink::Impl {
         exchange(c, Stage::taking, 7);
     }
 
+    // The owner in the fence: ours, and behind it from the second turn on which one.
+    std::string owner_of_turn(std::uint64_t turn) const {
+        return turn == 1 ? settings_.owner : settings_.owner + "#" + std::to_string(turn);
+    }
+    // Empty: the fence is not ours.
+    std::optional<std::uint64_t> turn_of(const Fence& fence) const {
+        if (fence.epoch != own_epoch_) {
+            return std::nullopt;
+        }
+        for (std::uint64_t turn = claimed_turn_; turn >= 1; --turn) {
+            if (fence.owner == owner_of_turn(turn)) {
+                return turn;
+            }
+        }
+        return std::nullopt;
+    }
+
     void finish_taking(Connection& c) {
         if (!c.error.empty()) {
             refuse_handshake(c);
             return;
         }
-        if (c.executed_nil || !c.fence || *c.fence != encode_fence(c.claim)) {
+        if (c.executed_nil || !c.fence || *c.fence != c.claim) {
             // Another connection of ours did the same, or somebody else: the next GET says who.
             if (++c.clashes < 10) {
                 start_claim(c);
@@ -664,12 +691,13 @@ class RedisSink::Impl {
             return;
         }
         SLUICE_FAIL_POINT("sink.fence_taken");
-        if (own_.epoch == 0) {
-            own_ = c.claim;
-            own_value_ = encode_fence(own_);
+        if (own_epoch_ == 0) {
+            own_epoch_ = c.claimed_epoch;
             const std::scoped_lock lock(mutex_);
-            statistics_.epoch = own_.epoch;
+            statistics_.epoch = own_epoch_;
         }
+        turn_ = std::max(turn_, c.claimed_turn);
+        c.own_value = c.claim;
         c.stage = Stage::ready;
         c.arrived = true;
         recovered(c);
@@ -733,6 +761,12 @@ class RedisSink::Impl {
                        "Redis lost the frontier of '" + outgoing.id + "'");
                 return;
             }
+        }
+        if (c.number == 0 && control.present) {
+            // The reply to the transaction that wrote it may have been lost.
+            established_ = true;
+            wipe_ = false;
+            barrier_written_ = control.barrier;
         }
         read_lanes(c, control);
     }
@@ -1090,7 +1124,7 @@ class RedisSink::Impl {
         }
     }
     bool fence_is_ours(const Connection& c) const {
-        return SLUICE_MUTANT(FENCE_NOT_CHECKED) || (c.fence && *c.fence == own_value_);
+        return SLUICE_MUTANT(FENCE_NOT_CHECKED) || (c.fence && *c.fence == c.own_value);
     }
 
     void send(Connection& c) {
@@ -1534,7 +1568,7 @@ class RedisSink::Impl {
             c->transport->close();
             c->stage = Stage::closed;
             c->trouble = "fenced by " + by.owner + ", epoch " + std::to_string(by.epoch) +
-                         " (ours is " + std::to_string(own_.epoch) + ")";
+                         " (ours is " + std::to_string(own_epoch_) + ")";
         }
         remember(connections_.front()->trouble);
         set_phase(SinkPhase::fenced);
@@ -1600,7 +1634,7 @@ class RedisSink::Impl {
             return;
         }
         dirty_ = false;
-        counted_.epoch = own_.epoch;
+        counted_.epoch = own_epoch_;
         counted_.last_error = last_error_;
         counted_.connected = connected;
         counted_.reason = connected ? "" : reason != nullptr ? *reason : "connecting";
@@ -1630,8 +1664,9 @@ class RedisSink::Impl {
     // The thread `sink`.
     std::vector<std::unique_ptr<Outgoing>> outgoing_;
     std::vector<std::unique_ptr<Connection>> connections_;
-    Fence own_;              // epoch 0: not taken yet
-    std::string own_value_;  // as in the fence key
+    std::uint64_t own_epoch_ = 0;     // 0: not taken yet
+    std::uint64_t turn_ = 1;          // how often the fence had to be written anew, from 1
+    std::uint64_t claimed_turn_ = 1;  // the highest that was tried
     std::string lineage_;
     std::string replication_;   // of the server that we talk to
     ControlHash found_;         // by the last handshake before we run

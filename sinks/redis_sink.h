@@ -75,7 +75,7 @@ struct ReductionOutput {
 struct SinkSettings {
     std::string pipeline;                     // its name
     std::vector<ReductionOutput> reductions;  // by position in config::Pipeline::reductions
-    std::string owner;                        // who we are, for operators; no blanks
+    std::string owner;                        // who we are, of this process alone; no blanks
     std::uint64_t own_epoch = 0;              // the highest that our state knows of
     int connections = 2;                      // >= 1
     int database = 0;
