@@ -352,8 +352,8 @@ model::EventTime Coordinator::least_watermark() const {
 
 ingest::TimeView Coordinator::time_view() const {
     ingest::TimeView view;
-    // Until a worker has applied it, an idle barrier is known here only: without it, the same would be
-    // decided again with every step.
+    // Until a worker has applied it, an idle barrier is known here only: without it, the same would
+    // be decided again with every step.
     std::set<model::Partition> told_idle;
     for (const auto& undertaking : undertakings_) {
         const auto& idle = undertaking->order.barrier.idle;

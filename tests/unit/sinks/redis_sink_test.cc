@@ -56,8 +56,7 @@ class RedisSinkTest : public ::testing::Test {
         return true;
     }
     void pass(RedisSink& sink, std::int64_t ms) {
-        run(
-            sink, [] { return false; }, ms);
+        run(sink, [] { return false; }, ms);
     }
 
     void reset(RedisSink& sink) {
@@ -177,8 +176,7 @@ TEST_F(RedisSinkTest, AnIdleInstanceNoticesThatItIsFenced) {
     auto old = make();
     reset(*old);
     redis_.execute({"SET", "sluice:clicks:fence", "9 other"});
-    ASSERT_TRUE(run(
-        *old, [&] { return old->phase() == SinkPhase::fenced; }, 3000));
+    ASSERT_TRUE(run(*old, [&] { return old->phase() == SinkPhase::fenced; }, 3000));
 }
 
 TEST_F(RedisSinkTest, ANilExecAloneIsNotFencing) {
@@ -319,8 +317,7 @@ TEST_F(RedisSinkTest, AnIdleSinkNoticesAFlush) {
     ASSERT_TRUE(settle(*sink));
     redis_.flush_all();
     std::optional<Rewind> rewind;
-    ASSERT_TRUE(run(
-        *sink, [&] { return (rewind = sink->take_rewind()).has_value(); }, 3000));
+    ASSERT_TRUE(run(*sink, [&] { return (rewind = sink->take_rewind()).has_value(); }, 3000));
     EXPECT_EQ(rewind->generation, 1u);
     EXPECT_EQ(rewind->from, std::vector<model::EventTime>{model::kBeforeAll});
     EXPECT_EQ(sink->acknowledged(0), model::kBeforeAll);
@@ -342,8 +339,7 @@ TEST_F(RedisSinkTest, ARemovedControlHashIsNoticedByTheNextBatch) {
     redis_.execute({"DEL", "sluice:clicks"});
     ASSERT_TRUE(push(*sink, 1000));
     std::optional<Rewind> rewind;
-    ASSERT_TRUE(run(
-        *sink, [&] { return (rewind = sink->take_rewind()).has_value(); }, 500));
+    ASSERT_TRUE(run(*sink, [&] { return (rewind = sink->take_rewind()).has_value(); }, 500));
     EXPECT_EQ(rewind->from[0], model::kBeforeAll);
 }
 
