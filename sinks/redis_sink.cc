@@ -748,8 +748,7 @@ class RedisSink::Impl {
             const auto& outgoing = *outgoing_[r];
             for (std::size_t lane = 0; lane < model::kLanes; ++lane) {
                 const auto& written = outgoing.lanes[lane].written;
-                if (owns(c, lane) && outgoing.lanes[lane].known && written &&
-                    found_mark(control, outgoing.id, lane) < written) {
+                if (owns(c, lane) && written && found_mark(control, outgoing.id, lane) < written) {
                     rewind(c, control, replication, Loss::some,
                            "Redis lost results of '" + outgoing.id + "'");
                     return;
@@ -787,11 +786,16 @@ class RedisSink::Impl {
         const bool ours = control.present && control.lineage == lineage_;
         for (auto& outgoing : outgoing_) {
             for (std::size_t i = 0; i < model::kLanes; ++i) {
+                Lane& lane = outgoing->lanes[i];
+                auto found = ours ? found_mark(control, outgoing->id, i) : std::nullopt;
                 if (!owns(c, i)) {
+                    // What its own connection must find at least when it comes to look.
+                    if (!lane.known && !lane.written) {
+                        lane.written = std::move(found);
+                    }
                     continue;
                 }
-                Lane& lane = outgoing->lanes[i];
-                lane.written = ours ? found_mark(control, outgoing->id, i) : std::nullopt;
+                lane.written = std::move(found);
                 if (!lane.known) {
                     lane.skip = outgoing->skip_found ? lane.written : std::nullopt;
                 } else if (!outgoing->idempotent) {
