@@ -54,6 +54,19 @@ int exit_code_for_state(const model::Error& error) {
     return error.kind == model::ErrorKind::corrupt ? kExitDamaged : kExitStateBroken;
 }
 
+CheckpointStatus checkpoint_status(const state::CheckpointSummary& info, std::int64_t pause_us) {
+    CheckpointStatus status;
+    status.id = info.id;
+    status.kind = info.kind == state::SnapshotKind::checkpoint ? "checkpoint" : "savepoint";
+    status.taken = model::parse_rfc3339(info.taken).value_or(0);
+    status.bytes = info.bytes;
+    status.new_bytes = info.new_bytes;
+    status.pause_us = static_cast<std::uint64_t>(pause_us);
+    status.duration_ms = info.duration_ms;
+    status.path = info.path;
+    return status;
+}
+
 }  // namespace
 
 void Bell::ring() {
@@ -596,6 +609,10 @@ Status Application::make_status() {
         }
         if (!running_) {
             status.restore.duration_ms = static_cast<std::uint64_t>(now - status.started);
+            status.checkpoints.clear();
+            for (const state::CheckpointSummary& kept : engine_->kept()) {
+                status.checkpoints.push_back(checkpoint_status(kept, 0));
+            }
             for (std::size_t i = 0; i < engine_->restored().partitions.size() &&
                                     engine_->stage() > Engine::Stage::restore;
                  ++i) {
@@ -780,28 +797,21 @@ void Application::fill_checkpoints(Status& status, const Coordinator::Report& re
         }
         logged_checkpoint_problem_ = report.checkpoint_problem;
     }
+    status.checkpoints.clear();
+    for (const Coordinator::Taken& kept : report.kept) {
+        status.checkpoints.push_back(checkpoint_status(kept.info, kept.pause_us));
+    }
     if (!report.last_checkpoint || report.checkpoints_completed == logged_checkpoints_) {
         return;
     }
     logged_checkpoints_ = report.checkpoints_completed;
-    const state::CheckpointSummary& info = report.last_checkpoint->info;
-    CheckpointStatus one;
-    one.id = info.id;
-    one.taken = model::parse_rfc3339(info.taken).value_or(0);
-    one.bytes = info.bytes;
-    one.new_bytes = info.new_bytes;
-    one.pause_us = static_cast<std::uint64_t>(report.last_checkpoint->pause_us);
-    one.duration_ms = info.duration_ms;
-    one.path = info.path;
+    const CheckpointStatus one =
+        checkpoint_status(report.last_checkpoint->info, report.last_checkpoint->pause_us);
     log_info("checkpoint", {{"id", one.id},
                             {"bytes", one.bytes},
                             {"new_bytes", one.new_bytes},
                             {"duration_ms", one.duration_ms},
                             {"pause_us", one.pause_us}});
-    status.checkpoints.insert(status.checkpoints.begin(), std::move(one));
-    if (status.checkpoints.size() > static_cast<std::size_t>(pipeline_.state.checkpoint_keep)) {
-        status.checkpoints.resize(static_cast<std::size_t>(pipeline_.state.checkpoint_keep));
-    }
     log_->publish(report.committed_offsets);
 }
 

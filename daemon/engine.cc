@@ -242,6 +242,9 @@ bool Engine::finish_restore() {
     for (const state::PartitionMeta& partition : meta_.partitions) {
         partitions_.push_back(partition.partition);
     }
+    if (auto kept = catalogue_.describe()) {
+        kept_ = std::move(*kept);
+    }
     stage_ = Stage::sink;
     return true;
 }
@@ -300,6 +303,7 @@ bool Engine::first_checkpoint() {
             return fail(kExitStateBroken, result->error.text);
         }
         meta_ = result->meta;
+        kept_ = result->kept;
         stage_ = Stage::sink;
         return true;
     }
@@ -514,6 +518,7 @@ bool Engine::prepare() {
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.sent_deadline = sent_deadline();
+    start_.kept = kept_;
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,

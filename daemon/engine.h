@@ -104,6 +104,8 @@ class Engine {
 
     const std::vector<model::Partition>& partitions() const { return partitions_; }
     const state::CheckpointMeta& restored() const { return meta_; }
+    // The snapshots that are there when the run begins, newest first. From stage `sink` on.
+    const std::vector<state::CheckpointSummary>& kept() const { return kept_; }
     bool fresh_start() const { return fresh_start_; }
     bool share_holds(const model::Partition& partition) const;
 
@@ -138,6 +140,7 @@ class Engine {
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool fresh_start_ = false;
+    std::vector<state::CheckpointSummary> kept_;
     std::string source_lacks_;  // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 

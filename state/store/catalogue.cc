@@ -235,10 +235,14 @@ model::Status Catalogue::remove(CheckpointId id) {
 
 model::Result<std::vector<CheckpointSummary>> Catalogue::describe() {
     TRY(entries, list());
+    return describe(entries);
+}
+
+std::vector<CheckpointSummary> Catalogue::describe(const std::vector<CatalogueEntry>& entries) {
     std::vector<CheckpointSummary> infos;
     std::set<std::uint64_t> inodes;
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {  // oldest first
-        if (!entry->meta) {
+        if (!entry->meta || !entry->damage.empty()) {
             continue;
         }
         CheckpointSummary info;

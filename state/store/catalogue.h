@@ -103,8 +103,10 @@ class Catalogue {
     // Manifest first, durably, then the files: a crash leaves a leftover, never a half snapshot.
     model::Status remove(CheckpointId id);
 
-    // For the status: every listed one, newest first. `new_bytes` against the others.
+    // For the status: every one that can be used, newest first. `new_bytes` against the older ones.
     model::Result<std::vector<CheckpointSummary>> describe();
+    // The same of a list that was made before.
+    std::vector<CheckpointSummary> describe(const std::vector<CatalogueEntry>& entries);
 
     // Snapshots that contain the file with this inode.
     model::Result<std::vector<CheckpointId>> linking(std::uint64_t inode);

@@ -281,6 +281,7 @@ void Snapshotter::retain() {
                 inputs.insert(entry.meta->inputs);
             }
         }
+        result_.kept = catalogue_.describe(all);
         TRY(inputs_.sweep(inputs));
         SLUICE_FAIL_POINT("snapshot.retained");
         return {};

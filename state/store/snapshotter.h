@@ -20,6 +20,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "state/model/clock.h"
 #include "state/store/catalogue.h"
@@ -55,6 +56,8 @@ struct SnapshotResult {
     model::BarrierNumber number = 0;
     CheckpointSummary checkpoint;  // of a checkpoint that is done
     CheckpointMeta meta;           // as committed
+    // All that are there now, newest first. Empty when nobody could look.
+    std::vector<CheckpointSummary> kept;
     // The journal may forget what lies at or before it: the least journal_number of the kept
     // snapshots of this lineage. Of a checkpoint that is done.
     model::BarrierNumber journal_needed_after = 0;

@@ -97,6 +97,25 @@ class Restart(World):
         self.wait_judged(daemon)
         self.assertEqual(daemon.terminate(), 0)
 
+    def test_the_checkpoints_of_earlier_runs_are_listed(self):
+        daemon = self.make(state='checkpoint = { every = "1h" }')
+        for run in (1, 2):
+            daemon.start()
+            daemon.wait_read(self.ends())
+            self.assertEqual(daemon.terminate(), 0)
+            self.produce(100)
+        kept = {int(path.name): path for path in self.snapshots(daemon)}
+        self.assertEqual(len(kept), 3)
+        daemon.start()
+        listed = daemon.wait_ready()["checkpoints"]
+        self.assertEqual([one["id"] for one in listed], sorted(kept, reverse=True))
+        for one in listed:
+            self.assertEqual(one["path"], str(kept[one["id"]]))
+            self.assertEqual(one["kind"], "checkpoint")
+            self.assertTrue(one["taken"])
+            self.assertEqual(one["bytes"], sum(file.stat().st_size for file in kept[one["id"]].iterdir()))
+        self.assertEqual(daemon.terminate(), 0)
+
     def test_a_kill_is_replayed(self):
         daemon = self.make()
         self.record_redis()
