@@ -50,10 +50,6 @@ void name_thread(const std::string& name) {
     pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
 
-int exit_code_for_state(const model::Error& error) {
-    return error.kind == model::ErrorKind::corrupt ? kExitDamaged : kExitStateBroken;
-}
-
 CheckpointStatus checkpoint_status(const state::CheckpointSummary& info, std::int64_t pause_us) {
     CheckpointStatus status;
     status.id = info.id;
@@ -395,9 +391,9 @@ void Application::begin_threads() {
     drive(
         "fire",
         [this] {
-            auto busy = engine_->emitter().step();
+            auto busy = engine_->fire_step();
             if (!busy) {
-                note_failure(exit_code_for_state(busy.error()), busy.error().text);
+                note_failure(kExitStateBroken, busy.error().text);
                 fire_bell_.wait(1000);
                 return false;
             }
@@ -499,7 +495,7 @@ void Application::supervise() {
         }
         Coordinator& coordinator = engine_->coordinator();
         if (coordinator.outcome() == Coordinator::Outcome::failed) {
-            note_failure(exit_code_for_state(coordinator.failure()), coordinator.failure().text);
+            note_failure(kExitStateBroken, coordinator.failure().text);
             return;
         }
         if (engine_->sink().phase() == sinks::SinkPhase::fenced) {
@@ -731,6 +727,9 @@ RunState Application::fill_running(Status& status) {
         }
     }
     fill_checkpoints(status, report);
+    const state::Snapshotter::Verified verified = engine_->snapshotter().verified();
+    status.restore.verified_bytes = verified.bytes;
+    status.restore.verify_bytes = verified.total_bytes;
 
     status.sink.results = sink.results;
     status.sink.commands = sink.commands;

@@ -121,7 +121,7 @@ class Coordinator {
         std::optional<Taken> last_checkpoint;        // of this run
         // All that are there, newest first; of earlier runs only what can be seen on the disk.
         std::vector<Taken> kept;
-        std::string checkpoint_problem;              // empty: the last one succeeded
+        std::string checkpoint_problem;  // empty: the last one succeeded
         std::uint64_t checkpoints_completed = 0;
         std::uint64_t checkpoints_failed = 0;
         model::Offsets committed_offsets;

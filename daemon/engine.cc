@@ -94,6 +94,17 @@ bool Engine::fail(int exit_code, std::string text) {
     return false;
 }
 
+// Rows are checked as they are read, so this is the first that anybody knows of it, and which
+// snapshots have the block nobody knows. The mark is the best that can be done: without it the next
+// start would take the same damage again.
+void Engine::note_damage(const model::Error& error) {
+    if (error.kind == model::ErrorKind::corrupt) {
+        if (auto marked = catalogue_.distrust(error.text); !marked) {
+            options_.say("the damage could not be marked: " + marked.error().text);
+        }
+    }
+}
+
 bool Engine::wait_for(std::string what) {
     waiting_for_ = std::move(what);
     return false;
@@ -524,7 +535,8 @@ bool Engine::prepare() {
         auto ends = store_->windows_after(reduction.number,
                                           reduction.acknowledged.value_or(model::kBeforeAll));
         if (!ends) {
-            return fail(exit_code_of(ends.error()), ends.error().text);
+            note_damage(ends.error());
+            return fail(kExitStateBroken, ends.error().text);
         }
         start_.open_ends.push_back(std::move(*ends));
     }
@@ -595,6 +607,9 @@ void Engine::run() {
     options.reserve_bytes = pipeline_.state.reserve_bytes;
     snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
                                                         catalogue_, inputs_);
+    if (!restore_->from().empty() && !restore_->every_byte()) {
+        snapshotter_->verify(restore_->from(), meta_);
+    }
     emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
     Coordinator::Parts parts{
         .pipeline = pipeline_,
@@ -620,6 +635,14 @@ void Engine::run() {
         coordinator_->add_partition(found);
     }
     stage_ = Stage::running;
+}
+
+model::Result<bool> Engine::fire_step() {
+    auto fired = emitter_->step();
+    if (!fired) {
+        note_damage(fired.error());
+    }
+    return fired;
 }
 
 model::Status Engine::look_for_partitions(std::int64_t timeout_ms) {

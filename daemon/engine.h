@@ -91,6 +91,10 @@ class Engine {
     model::Status open_worker(std::size_t number);  // Thread: the worker's.
     void run();                                     // when all workers are open
 
+    // Fires what is allowed. False: nothing to do. Errors: the live state cannot be read (74); a
+    // damaged block makes the next start read every byte. Thread: fire.
+    model::Result<bool> fire_step();
+
     Worker& worker(std::size_t number) { return *workers_[number]; }
     Coordinator& coordinator() { return *coordinator_; }
     Emitter& emitter() { return *emitter_; }
@@ -117,6 +121,7 @@ class Engine {
     bool prepare();
     model::EventTime sent_deadline() const;
     bool fail(int exit_code, std::string text);
+    void note_damage(const model::Error& error);
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;
     model::Status source_has(const state::CheckpointMeta& meta);

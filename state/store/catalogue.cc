@@ -192,6 +192,10 @@ model::Result<std::vector<CatalogueEntry>> Catalogue::retain(const Retention& re
             }
             continue;
         }
+        if (retention.unverified && entry.id <= *retention.unverified) {
+            kept.push_back(std::move(entry));
+            continue;
+        }
         if (kept.size() >= keep || full) {
             gone.push_back(entry.id);
             continue;

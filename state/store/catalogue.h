@@ -64,6 +64,9 @@ struct Retention {
     int keep = 3;  // never fewer than 2 are kept
     std::optional<std::uint64_t>
         max_bytes;  // of all checkpoints together, a shared file counted once
+    // This one is what the daemon runs on, and not all of it was read yet: it stays, and so does
+    // whatever is older, because damage in it is damage in all that are taken meanwhile.
+    std::optional<CheckpointId> unverified = std::nullopt;
 };
 
 // Thread: one at a time (restore, then the snapshot thread). Calls block.
@@ -91,7 +94,7 @@ class Catalogue {
     model::Status set_damaged(CheckpointId id, const std::string& reason, bool mark);
 
     // A block was found damaged while the store was in use, and nobody knows which snapshots have
-    // it: the next start reads every byte before it believes a snapshot. Durable.
+    // it: the next start reads every byte before it believes a snapshot. Durable. Thread: any.
     model::Status distrust(const std::string& reason);
     bool distrusted();
     model::Status trust_again();

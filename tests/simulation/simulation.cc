@@ -89,6 +89,8 @@ class Simulation {
     void end_life(bool by_crash);
     void collect_journal();
     bool step_life();
+    void damage();
+    bool broken(const std::string& where, const model::Error& error);
     void trouble();
     void judge();
     std::string state_of_run() const;
@@ -121,6 +123,8 @@ class Simulation {
     std::unique_ptr<Life> life_;
     int lives_ = 0;
     bool last_ = false;
+    bool damaged_ = false;  // a checkpoint was damaged on purpose
+    bool broken_ = false;   // this life ended because of it
     std::map<model::BarrierNumber, model::Barrier> barriers_;
     Run run_;
 };
@@ -261,6 +265,60 @@ void Simulation::end_life(bool by_crash) {
     disk_ = disk_->after_crash(random_.next());
 }
 
+// A byte of a table that the newest checkpoint has and no older one changes on the disk.
+void Simulation::damage() {
+    const std::string checkpoints = std::string(kDirectory) + "/checkpoints";
+    const auto listed = disk_->list(checkpoints);
+    if (!listed) {
+        return;
+    }
+    std::map<std::uint64_t, std::vector<std::string>> tables;  // by checkpoint
+    for (const std::string& id : *listed) {
+        const std::string path = checkpoints + "/" + id;
+        const auto names = disk_->list(path);
+        if (id.find('.') != std::string::npos || !disk_->info(path + "/MANIFEST.json") || !names) {
+            continue;
+        }
+        for (const std::string& name : *names) {
+            if (name.ends_with(".sst")) {
+                tables[std::stoull(id)].push_back(path + "/" + name);
+            }
+        }
+    }
+    if (tables.size() < 2) {
+        return;
+    }
+    std::set<std::uint64_t> shared;
+    for (auto one = tables.begin(); one != std::prev(tables.end()); ++one) {
+        for (const std::string& path : one->second) {
+            shared.insert(disk_->info(path)->inode);
+        }
+    }
+    for (const std::string& path : tables.rbegin()->second) {
+        const auto info = disk_->info(path);
+        if (!shared.contains(info->inode)) {
+            // Not the footer: what the gate looks at is another test's matter.
+            static_cast<void>(
+                disk_->flip(path, random_.below(info->size - 64),
+                            static_cast<std::uint8_t>(1u << random_.below(8))));
+            damaged_ = true;
+            ++run_.damages;
+            say("damaged: " + path);
+            return;
+        }
+    }
+}
+
+// The process found that its state is damaged, and leaves: the next one takes an older checkpoint.
+bool Simulation::broken(const std::string& where, const model::Error& error) {
+    say(where + error.text);
+    if (!damaged_ || error.kind != model::ErrorKind::corrupt) {
+        fail(where + error.text);
+    }
+    broken_ = true;
+    return false;
+}
+
 // One thing happens inside the process. False: the life is over.
 bool Simulation::step_life() {
     daemon::Engine& engine = *life_->engine;
@@ -308,8 +366,11 @@ bool Simulation::step_life() {
             fail("a record was handed out before the gate opened");
         }
         if (engine.stage() == daemon::Engine::Stage::failed && !disk_->crashed()) {
-            fail("the start failed: " + engine.failure().text);
-            return false;
+            return broken("the start failed: ",
+                          {engine.failure().exit_code == daemon::kExitStateBroken
+                               ? model::ErrorKind::corrupt
+                               : model::ErrorKind::invalid,
+                           engine.failure().text});
         }
         return true;
     }
@@ -324,9 +385,9 @@ bool Simulation::step_life() {
             engine.coordinator().step();
             break;
         case 5: {
-            auto stepped = engine.emitter().step();
+            auto stepped = engine.fire_step();
             if (!stepped && !disk_->crashed()) {
-                fail("emitter: " + stepped.error().text);
+                return broken("emitter: ", stepped.error());
             }
             break;
         }
@@ -352,8 +413,7 @@ bool Simulation::step_life() {
         return false;
     }
     if (engine.coordinator().outcome() == daemon::Coordinator::Outcome::failed) {
-        fail("coordinator: " + engine.coordinator().failure().text);
-        return false;
+        return broken("coordinator: ", engine.coordinator().failure());
     }
     return engine.coordinator().outcome() == daemon::Coordinator::Outcome::running;
 }
@@ -399,7 +459,8 @@ Run Simulation::run() {
     disk_ = std::make_unique<SimulatedDisk>(seed_ ^ 3);
     static_cast<void>(disk_->make_directory(kDirectory));
     static_cast<void>(disk_->sync_directory("/"));
-    const auto lives = static_cast<int>(random_.between(2, 6));
+    auto lives = static_cast<int>(random_.between(2, 6));
+    const bool damages = random_.one_in(4);
     for (int life = 1; life <= lives && run_.failure.empty(); ++life) {
         const bool last = life == lives;
         if (last) {
@@ -408,6 +469,10 @@ Run Simulation::run() {
             }
             log_.set_available(true);
         }
+        if (damages && !damaged_) {
+            damage();
+        }
+        broken_ = false;
         begin_life(last);
         const std::uint64_t most =
             last ? 40 * kStepsOfALife : static_cast<std::uint64_t>(random_.between(500, 12'000));
@@ -456,14 +521,16 @@ Run Simulation::run() {
             note(report.number);
         }
         note(redis_.executed());
-        if (last && run_.failure.empty()) {
+        if (last && broken_) {
+            ++lives;
+        } else if (last && run_.failure.empty()) {
             // Everything is delivered and acknowledged; the process ends in order.
             if (!life_->engine->coordinator().last_checkpoint_ok()) {
                 fail("the last checkpoint failed: " +
                      life_->engine->coordinator().report().checkpoint_problem);
             }
         }
-        end_life(!last);
+        end_life(!last || broken_);
     }
     if (run_.failure.empty()) {
         ++lives_;
