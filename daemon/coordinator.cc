@@ -78,6 +78,7 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
     }
     owned_ = meta_.partitions.size();
     sent_deadline_ = start.sent_deadline;
+    sent_within_ = std::move(start.sent_within);
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
@@ -120,6 +121,7 @@ bool Coordinator::step() {
     busy |= feed_replay();
     if (live_) {
         take_up_partitions();
+        busy |= note_losses();
         busy |= decide_time();
     }
     busy |= close_what_is_over();
@@ -454,9 +456,7 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    if (time_keeper_.watermark(view) < sent_deadline_) {
-        // The last run sent results without these partitions; until the watermark is past them, a
-        // record of theirs could still fall into such a window.
+    if (!above_all_that_was_sent(view)) {
         std::lock_guard lock(mutex_);
         found_.insert(found_.begin(), found.begin(), found.end());
         return;
@@ -485,6 +485,45 @@ void Coordinator::take_up_partitions() {
         issue(std::move(barrier));
     }
     owned_ += found.size();
+}
+
+// Earlier runs sent results without the partitions that were found since; until the watermark is
+// past them, a record of theirs could still fall into such a window.
+bool Coordinator::above_all_that_was_sent(const ingest::TimeView& view) const {
+    if (time_keeper_.watermark(view) < sent_deadline_) {
+        return false;
+    }
+    if (!sent_within_) {
+        return true;
+    }
+    for (const WorkerProgress& worker : progress_) {
+        for (const PartitionProgress& partition : worker.partitions) {
+            if (partition.partition < sent_within_->size() && !partition.quiet_since_ms &&
+                !worker.until_end_reached &&
+                partition.next_offset < (*sent_within_)[partition.partition]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+// What Redis lost it cannot tell the next start: how far results have left is written down here, as
+// a cut. Without it, a partition that is found later could begin below them.
+bool Coordinator::note_losses() {
+    const std::uint64_t generation = parts_.sink.generation();
+    if (generation == sink_generation_ || stopping_ || forced_) {
+        return false;
+    }
+    sink_generation_ = generation;
+    ingest::TimeView view = time_view();
+    view.take_up = true;
+    bool issued = false;
+    for (model::Barrier& barrier : time_keeper_.decide(view)) {
+        issue(std::move(barrier));
+        issued = true;
+    }
+    return issued;
 }
 
 void Coordinator::add_partition(Found found) {

@@ -52,6 +52,9 @@ struct StartingPoint {
     model::BarrierNumber journal_end = 0;  // the last journaled number
     // Event time: the greatest window end + lateness of any result that an earlier run sent.
     model::EventTime sent_deadline = kNoTime;
+    // Redis lost data, so `sent_deadline` may be too low. Nothing was ever sent that did not follow
+    // from records below these: by partition.
+    std::optional<std::vector<model::Offset>> sent_within;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     std::vector<state::CheckpointSummary> kept;  // the snapshots that are there, newest first
@@ -148,6 +151,8 @@ class Coordinator {
     bool decide_time();
     bool close_what_is_over();
     void take_up_partitions();
+    bool above_all_that_was_sent(const ingest::TimeView& view) const;
+    bool note_losses();
 
     bool decide_checkpoint();
     void begin_checkpoint();
@@ -183,6 +188,8 @@ class Coordinator {
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
     model::EventTime sent_deadline_ = kNoTime;
+    std::optional<std::vector<model::Offset>> sent_within_;
+    std::uint64_t sink_generation_ = 0;  // the last one whose losses were taken note of
     bool live_ = false;
     bool close_under_way_ = false;
 

@@ -471,7 +471,7 @@ bool Engine::prepare() {
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
     }
-    std::set<model::Partition> known(partitions_.begin(), partitions_.end());
+    const std::set<model::Partition> known(partitions_.begin(), partitions_.end());
     model::Offsets journaled;  // where each partition stood when it was first named
     for (const model::Barrier& barrier : *entries) {
         journaled.insert(barrier.next_offsets.begin(), barrier.next_offsets.end());
@@ -529,6 +529,12 @@ bool Engine::prepare() {
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.sent_deadline = sent_deadline();
+    if (sink_->generation() > 0 && !fresh_start_) {
+        start_.sent_within.emplace();
+        for (std::size_t i = 0; i < known.size(); ++i) {
+            start_.sent_within->push_back((*ranges)[i].end);
+        }
+    }
     start_.kept = kept_;
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
