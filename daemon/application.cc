@@ -289,6 +289,7 @@ bool Application::start() {
         }
         const bool moved = engine_->start_step();
         if (engine_->stage() == Engine::Stage::failed) {
+            log_rejections();
             note_failure(engine_->failure().exit_code, engine_->failure().text);
             return false;
         }
@@ -302,6 +303,7 @@ bool Application::start() {
             const bool this_one = waiting.substr(0, colon) == name;
             set_condition(name, !this_one, this_one ? waiting.substr(colon + 2) : "");
         }
+        log_rejections();
         const bool restored = engine_->stage() >= Engine::Stage::first;
         set_condition("restore", restored, restored ? "" : "restoring");
         refresh_status();
@@ -321,6 +323,15 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+void Application::log_rejections() {
+    const state::Restore* restore = engine_->restore();
+    while (restore != nullptr && logged_rejections_ < restore->rejected().size()) {
+        const state::Rejection& rejection = restore->rejected()[logged_rejections_++];
+        log_warning("a checkpoint is not used",
+                    {{"path", rejection.path}, {"reason", rejection.reason}});
+    }
 }
 
 void Application::drive(const std::string& name, std::function<bool()> step,

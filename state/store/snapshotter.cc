@@ -54,8 +54,8 @@ std::optional<SnapshotResult> Snapshotter::take_result() {
 }
 
 void Snapshotter::verify(std::string path, const CheckpointMeta& meta) {
-    verifier_ = std::make_unique<Verifier>(disk_, catalogue_, clock_,
-                                           options_.verify_bytes_per_second);
+    verifier_ =
+        std::make_unique<Verifier>(disk_, catalogue_, clock_, options_.verify_bytes_per_second);
     verifier_->begin(std::move(path), meta);
     verifies_ = meta.id;
     verify_total_bytes_.store(verifier_->total_bytes(), std::memory_order_relaxed);

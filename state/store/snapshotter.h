@@ -10,8 +10,8 @@
 //           the one commit point: before it there is a leftover, after it a snapshot
 //   retain  drop what the snapshot vouches for, remove what retention does not keep
 // Nothing else is ingested between a checkpoint's last ingest and its links, because jobs run one
-// after the other. Between jobs the files of the restored snapshot are read (verify()); damage there
-// is a result `unusable`, and no job is begun behind it.
+// after the other. Between jobs the files of the restored snapshot are read (verify()); damage
+// there is a result `unusable`, and no job is begun behind it.
 #pragma once
 
 #include <atomic>

@@ -192,6 +192,38 @@ class Restart(World):
         self.wait_judged(daemon)
         self.assertEqual(daemon.terminate(), 0)
 
+    def test_damage_found_behind_the_gate_ends_the_run(self):
+        # A table of several blocks, the middle of which nobody reads but the verification: nothing fires.
+        reduction = SHORT.replace("5s", "9h").replace('["user"]', '[{ offset = "kafka.offset" }]')
+        daemon = self.sluice(self.configure(reduction, source=SOURCE, state='checkpoint = { every = "1h" }'))
+        self.produce(4000)
+        for _ in range(2):
+            daemon.start()
+            daemon.wait_read(self.ends())
+            self.assertEqual(daemon.terminate(), 0)
+            self.produce(4000)
+        *older, newest = sorted(self.snapshots(daemon), key=lambda path: int(path.name))
+        shared = {file.stat().st_ino for path in older for file in path.iterdir()}
+        own = [file for file in newest.glob("*.sst") if file.stat().st_ino not in shared]
+        table = max(own, key=lambda file: file.stat().st_size)
+        with open(table, "r+b") as file:  # in place: its other names show the same
+            file.seek(table.stat().st_size // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+        self.assertEqual(daemon.run(), 74, daemon.log_tail())
+        self.assertIn(str(table), daemon.log())
+        daemon.start()
+        status = daemon.wait_ready()
+        self.assertIn(str(newest), [rejection["path"] for rejection in status["restore"]["rejected"]])
+        self.assertEqual(status["restore"]["from"], str(older[-1]))
+        self.assertIn(f"path={newest} ", daemon.log())
+        daemon.wait_status(
+            lambda status: 0 < status["restore"]["verify_bytes"] == status["restore"]["verified_bytes"], "verified"
+        )
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+
     def test_a_lost_tail_of_the_journal_is_noticed(self):
         daemon = self.make()
         self.finish(daemon)

@@ -298,9 +298,8 @@ void Simulation::damage() {
         const auto info = disk_->info(path);
         if (!shared.contains(info->inode)) {
             // Not the footer: what the gate looks at is another test's matter.
-            static_cast<void>(
-                disk_->flip(path, random_.below(info->size - 64),
-                            static_cast<std::uint8_t>(1u << random_.below(8))));
+            static_cast<void>(disk_->flip(path, random_.below(info->size - 64),
+                                          static_cast<std::uint8_t>(1u << random_.below(8))));
             damaged_ = true;
             ++run_.damages;
             say("damaged: " + path);
@@ -314,6 +313,9 @@ bool Simulation::broken(const std::string& where, const model::Error& error) {
     say(where + error.text);
     if (!damaged_ || error.kind != model::ErrorKind::corrupt) {
         fail(where + error.text);
+    }
+    if (where.starts_with("emitter") && !disk_->info(std::string(kDirectory) + "/VERIFY")) {
+        fail("a damaged block was met and is not remembered: " + error.text);
     }
     broken_ = true;
     return false;
@@ -366,11 +368,11 @@ bool Simulation::step_life() {
             fail("a record was handed out before the gate opened");
         }
         if (engine.stage() == daemon::Engine::Stage::failed && !disk_->crashed()) {
-            return broken("the start failed: ",
-                          {engine.failure().exit_code == daemon::kExitStateBroken
-                               ? model::ErrorKind::corrupt
-                               : model::ErrorKind::invalid,
-                           engine.failure().text});
+            return broken(
+                "the start failed: ",
+                {engine.failure().exit_code == daemon::kExitStateBroken ? model::ErrorKind::corrupt
+                                                                        : model::ErrorKind::invalid,
+                 engine.failure().text});
         }
         return true;
     }
