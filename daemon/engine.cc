@@ -5,6 +5,7 @@
 #include <set>
 
 #include "daemon/partition_meta.h"
+#include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
 
@@ -143,6 +144,12 @@ bool Engine::open_journal() {
     }
     journal_ = std::move(opened->journal);
 
+    forget_ = options_.fresh;
+    if (!forget_ && seams_.disk.info(catalogue_.paths().beginning())) {
+        options_.say("a fresh start was interrupted before its first checkpoint: it begins again");
+        forget_ = true;
+    }
+
     state::RestoreOptions restore;
     restore.store.disk = &seams_.disk;
     restore.store.env = &seams_.rocks_env;
@@ -152,7 +159,7 @@ bool Engine::open_journal() {
     restore.pipeline = pipeline_.name;
     restore.inputs_text = pipeline_.inputs;
     restore.verify_full = pipeline_.state.verify_full;
-    restore.fresh = options_.fresh;
+    restore.fresh = forget_;
     restore.journal_has_entries = journal_->last_number() > 0;
     restore.journal_covers = [this](const state::CheckpointMeta& meta) {
         return journal_covers(meta);
@@ -297,6 +304,27 @@ model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int6
     return all;
 }
 
+// From the moment that the journal is of the new lineage, no older snapshot is a candidate: whoever
+// starts next must know that this was wanted, or it would find a state that nobody can use.
+model::Status Engine::mark_beginning() {
+    if (!forget_) {
+        return {};
+    }
+    TRY(state::write_file_durably(seams_.disk, catalogue_.paths().beginning(), "sluice\n"));
+    SLUICE_FAIL_POINT("fresh.marked");
+    return {};
+}
+
+model::Status Engine::unmark_beginning() {
+    if (!forget_) {
+        return {};
+    }
+    TRY(seams_.disk.remove(catalogue_.paths().beginning()));
+    TRY(seams_.disk.sync_directory(catalogue_.paths().root));
+    SLUICE_FAIL_POINT("fresh.begun");
+    return {};
+}
+
 // Symbolic starts become numbers once, and the numbers are durable before the first poll: a start
 // "latest" that was looked up twice would skip what came in between.
 bool Engine::first_checkpoint() {
@@ -312,6 +340,9 @@ bool Engine::first_checkpoint() {
         }
         if (result->outcome == state::SnapshotResult::Outcome::unusable) {
             return fail(kExitStateBroken, result->error.text);
+        }
+        if (auto unmarked = unmark_beginning(); !unmarked) {
+            return fail(kExitStateBroken, unmarked.error().text);
         }
         meta_ = result->meta;
         kept_ = result->kept;
@@ -352,9 +383,15 @@ bool Engine::first_checkpoint() {
             number = std::max(number, entry.meta ? entry.meta->number : 0);
         }
     }
+    if (auto marked = mark_beginning(); !marked) {
+        return marked.error().kind == model::ErrorKind::exhausted
+                   ? wait_for("disk: " + marked.error().text)
+                   : fail(kExitStateBroken, marked.error().text);
+    }
     if (auto begun = journal_->start_lineage(options_.lineage, number); !begun) {
         return fail(kExitStateBroken, begun.error().text);
     }
+    SLUICE_FAIL_POINT("fresh.lineage_begun");
     partitions_ = std::move(*listed);
     partitions_.reserve(kPartitionRoom);
     meta_ = {};
@@ -362,7 +399,7 @@ bool Engine::first_checkpoint() {
     meta_.lineage = state::to_string(options_.lineage);
     meta_.number = number;
     meta_.journal_number = number;
-    meta_.reset_sink = options_.fresh;
+    meta_.reset_sink = forget_;
     meta_.clock = seams_.clock.wall_ms();
     meta_.inputs = state::inputs_hash(pipeline_.inputs);
     for (std::size_t i = 0; i < partitions_.size(); ++i) {

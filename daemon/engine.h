@@ -122,6 +122,8 @@ class Engine {
     model::EventTime sent_deadline() const;
     bool fail(int exit_code, std::string text);
     void note_damage(const model::Error& error);
+    model::Status mark_beginning();
+    model::Status unmark_beginning();
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;
     model::Status source_has(const state::CheckpointMeta& meta);
@@ -144,6 +146,7 @@ class Engine {
     std::optional<model::RestoreToken> token_;
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
+    bool forget_ = false;  // begin empty, whatever is there
     bool fresh_start_ = false;
     std::vector<state::CheckpointSummary> kept_;
     std::string source_lacks_;  // what Kafka no longer has of what the restore needs

@@ -32,6 +32,8 @@ struct StatePaths {
     std::string journal() const { return root + "/journal"; }
     std::string distrusted() const { return root + "/VERIFY"; }
     std::string initialized() const { return root + "/INITIALIZED"; }
+    // A fresh start was asked for, and its first checkpoint is not there yet.
+    std::string beginning() const { return root + "/FRESH"; }
 };
 
 inline constexpr const char* kManifestName = "MANIFEST.json";

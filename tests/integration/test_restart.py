@@ -253,6 +253,27 @@ class Restart(World):
             self.assertEqual(now[key][1], item.content)
         self.check_control(daemon, outcome)
 
+    def test_an_interrupted_fresh_start_repeats_itself(self):
+        daemon = self.make()
+        self.finish(daemon)
+        client = self.redis.client()
+        self.addCleanup(client.close)
+        lineages = [client.call("HGET", f"sluice:{self.topic}", "lineage")]
+        for point in ("fresh.marked", "fresh.lineage_begun", "snapshot.synced", "snapshot.committed",
+                      "fresh.begun", "sink.before_transaction", "sink.reset"):
+            self.assertEqual(
+                daemon.run("--fresh", "--yes", environment={"SLUICE_FAIL_POINT": point}), -9, daemon.log_tail()
+            )
+            self.produce(100)
+            self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())
+            self.judge(daemon)
+            daemon.start()
+            # Nothing of the old state counts: all was read again.
+            self.check_ledgers(daemon.wait_ready(), self.outcome(daemon))
+            self.assertEqual(daemon.terminate(), 0)
+            lineages.append(client.call("HGET", f"sluice:{self.topic}", "lineage"))
+        self.assertEqual(len(set(lineages)), len(lineages))
+
     def test_expired_offsets_are_named(self):
         daemon = self.make()
         daemon.start()
