@@ -50,8 +50,17 @@ void name_thread(const std::string& name) {
     pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
 
-int exit_code_for_state(const model::Error& error) {
-    return error.kind == model::ErrorKind::corrupt ? kExitDamaged : kExitStateBroken;
+CheckpointStatus checkpoint_status(const state::CheckpointSummary& info, std::int64_t pause_us) {
+    CheckpointStatus status;
+    status.id = info.id;
+    status.kind = info.kind == state::SnapshotKind::checkpoint ? "checkpoint" : "savepoint";
+    status.taken = model::parse_rfc3339(info.taken).value_or(0);
+    status.bytes = info.bytes;
+    status.new_bytes = info.new_bytes;
+    status.pause_us = static_cast<std::uint64_t>(pause_us);
+    status.duration_ms = info.duration_ms;
+    status.path = info.path;
+    return status;
 }
 
 }  // namespace
@@ -280,6 +289,7 @@ bool Application::start() {
         }
         const bool moved = engine_->start_step();
         if (engine_->stage() == Engine::Stage::failed) {
+            log_rejections();
             note_failure(engine_->failure().exit_code, engine_->failure().text);
             return false;
         }
@@ -293,6 +303,7 @@ bool Application::start() {
             const bool this_one = waiting.substr(0, colon) == name;
             set_condition(name, !this_one, this_one ? waiting.substr(colon + 2) : "");
         }
+        log_rejections();
         const bool restored = engine_->stage() >= Engine::Stage::first;
         set_condition("restore", restored, restored ? "" : "restoring");
         refresh_status();
@@ -312,6 +323,15 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+void Application::log_rejections() {
+    const state::Restore* restore = engine_->restore();
+    while (restore != nullptr && logged_rejections_ < restore->rejected().size()) {
+        const state::Rejection& rejection = restore->rejected()[logged_rejections_++];
+        log_warning("a checkpoint is not used",
+                    {{"path", rejection.path}, {"reason", rejection.reason}});
+    }
 }
 
 void Application::drive(const std::string& name, std::function<bool()> step,
@@ -382,9 +402,9 @@ void Application::begin_threads() {
     drive(
         "fire",
         [this] {
-            auto busy = engine_->emitter().step();
+            auto busy = engine_->fire_step();
             if (!busy) {
-                note_failure(exit_code_for_state(busy.error()), busy.error().text);
+                note_failure(kExitStateBroken, busy.error().text);
                 fire_bell_.wait(1000);
                 return false;
             }
@@ -486,7 +506,7 @@ void Application::supervise() {
         }
         Coordinator& coordinator = engine_->coordinator();
         if (coordinator.outcome() == Coordinator::Outcome::failed) {
-            note_failure(exit_code_for_state(coordinator.failure()), coordinator.failure().text);
+            note_failure(kExitStateBroken, coordinator.failure().text);
             return;
         }
         if (engine_->sink().phase() == sinks::SinkPhase::fenced) {
@@ -596,6 +616,10 @@ Status Application::make_status() {
         }
         if (!running_) {
             status.restore.duration_ms = static_cast<std::uint64_t>(now - status.started);
+            status.checkpoints.clear();
+            for (const state::CheckpointSummary& kept : engine_->kept()) {
+                status.checkpoints.push_back(checkpoint_status(kept, 0));
+            }
             for (std::size_t i = 0; i < engine_->restored().partitions.size() &&
                                     engine_->stage() > Engine::Stage::restore;
                  ++i) {
@@ -714,6 +738,9 @@ RunState Application::fill_running(Status& status) {
         }
     }
     fill_checkpoints(status, report);
+    const state::Snapshotter::Verified verified = engine_->snapshotter().verified();
+    status.restore.verified_bytes = verified.bytes;
+    status.restore.verify_bytes = verified.total_bytes;
 
     status.sink.results = sink.results;
     status.sink.commands = sink.commands;
@@ -780,28 +807,21 @@ void Application::fill_checkpoints(Status& status, const Coordinator::Report& re
         }
         logged_checkpoint_problem_ = report.checkpoint_problem;
     }
+    status.checkpoints.clear();
+    for (const Coordinator::Taken& kept : report.kept) {
+        status.checkpoints.push_back(checkpoint_status(kept.info, kept.pause_us));
+    }
     if (!report.last_checkpoint || report.checkpoints_completed == logged_checkpoints_) {
         return;
     }
     logged_checkpoints_ = report.checkpoints_completed;
-    const state::CheckpointSummary& info = report.last_checkpoint->info;
-    CheckpointStatus one;
-    one.id = info.id;
-    one.taken = model::parse_rfc3339(info.taken).value_or(0);
-    one.bytes = info.bytes;
-    one.new_bytes = info.new_bytes;
-    one.pause_us = static_cast<std::uint64_t>(report.last_checkpoint->pause_us);
-    one.duration_ms = info.duration_ms;
-    one.path = info.path;
+    const CheckpointStatus one =
+        checkpoint_status(report.last_checkpoint->info, report.last_checkpoint->pause_us);
     log_info("checkpoint", {{"id", one.id},
                             {"bytes", one.bytes},
                             {"new_bytes", one.new_bytes},
                             {"duration_ms", one.duration_ms},
                             {"pause_us", one.pause_us}});
-    status.checkpoints.insert(status.checkpoints.begin(), std::move(one));
-    if (status.checkpoints.size() > static_cast<std::size_t>(pipeline_.state.checkpoint_keep)) {
-        status.checkpoints.resize(static_cast<std::size_t>(pipeline_.state.checkpoint_keep));
-    }
     log_->publish(report.committed_offsets);
 }
 

@@ -60,6 +60,7 @@ class Application {
  private:
     bool open();   // lock, disk, log, HTTP
     bool start();  // until the gate is open
+    void log_rejections();
     void begin_threads();
     void supervise();
     void stop_threads();
@@ -123,6 +124,7 @@ class Application {
     std::uint64_t last_records_ = 0, last_results_ = 0;
     std::string logged_checkpoint_problem_, logged_paused_;
     std::uint64_t logged_checkpoints_ = 0;
+    std::size_t logged_rejections_ = 0;
 
     std::mutex requests_mutex_;
     std::vector<std::pair<std::uint64_t, Done>> checkpoint_requests_;  // guarded by requests_mutex_

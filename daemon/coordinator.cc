@@ -84,6 +84,9 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         open_ends_[r].insert(start.open_ends[r].begin(), start.open_ends[r].end());
         retained_[r].dropped = meta_.reductions[r].dropped.value_or(kNoTime);
     }
+    for (state::CheckpointSummary& kept : start.kept) {
+        report_.kept.push_back({std::move(kept), 0});
+    }
     checkpoint_begun_ms_ = parts_.clock.steady_ms();
     collect_progress();
     // What was over before the checkpoint: not acknowledged in it, or wanted again because Redis
@@ -660,6 +663,7 @@ bool Coordinator::take_snapshotter_result() {
             report_.checkpoint_problem.clear();
             ++report_.checkpoints_completed;
             report_.last_checkpoint = Taken{result->checkpoint, pauses_[result->number] / 1000};
+            list_kept(*result);
             for (const state::PartitionMeta& partition : result->meta.partitions) {
                 report_.committed_offsets[partition.partition] = partition.next_offset;
             }
@@ -691,6 +695,20 @@ bool Coordinator::take_snapshotter_result() {
         }
     }
     return any;
+}
+
+// What only the run that took a checkpoint knows of it stays with it for as long as it is kept.
+void Coordinator::list_kept(const state::SnapshotResult& result) {
+    std::vector<Taken> kept{*report_.last_checkpoint};
+    for (const state::CheckpointSummary& one : result.kept) {
+        if (one.id == result.checkpoint.id) {
+            continue;
+        }
+        const auto known = std::find_if(report_.kept.begin(), report_.kept.end(),
+                                        [&](const Taken& t) { return t.info.id == one.id; });
+        kept.push_back(known == report_.kept.end() ? Taken{one, 0} : *known);
+    }
+    report_.kept = std::move(kept);
 }
 
 // ---- what was acknowledged, and for how long it is kept

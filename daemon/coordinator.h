@@ -55,6 +55,7 @@ struct StartingPoint {
     model::BarrierNumber journal_end = 0;  // the last journaled number
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
+    std::vector<state::CheckpointSummary> kept;  // the snapshots that are there, newest first
 };
 
 class Coordinator {
@@ -119,7 +120,9 @@ class Coordinator {
         std::vector<model::EventTime> acknowledged;  // by reduction
         std::vector<std::uint64_t> open_windows;     // by reduction
         std::optional<Taken> last_checkpoint;        // of this run
-        std::string checkpoint_problem;              // empty: the last one succeeded
+        // All that are there, newest first; of earlier runs only what can be seen on the disk.
+        std::vector<Taken> kept;
+        std::string checkpoint_problem;  // empty: the last one succeeded
         std::uint64_t checkpoints_completed = 0;
         std::uint64_t checkpoints_failed = 0;
         model::Offsets committed_offsets;
@@ -152,6 +155,7 @@ class Coordinator {
     void seal(model::BarrierKind kind, bool last);
     void hand_to_snapshotter(Undertaking& undertaking);
     bool take_snapshotter_result();
+    void list_kept(const state::SnapshotResult& result);
 
     std::vector<model::EventTime> acknowledged() const;
     void note_acknowledged();

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "daemon/partition_meta.h"
+#include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
 
@@ -94,6 +95,17 @@ bool Engine::fail(int exit_code, std::string text) {
     return false;
 }
 
+// Rows are checked as they are read, so this is the first that anybody knows of it, and which
+// snapshots have the block nobody knows. The mark is the best that can be done: without it the next
+// start would take the same damage again.
+void Engine::note_damage(const model::Error& error) {
+    if (error.kind == model::ErrorKind::corrupt) {
+        if (auto marked = catalogue_.distrust(error.text); !marked) {
+            options_.say("the damage could not be marked: " + marked.error().text);
+        }
+    }
+}
+
 bool Engine::wait_for(std::string what) {
     waiting_for_ = std::move(what);
     return false;
@@ -132,6 +144,12 @@ bool Engine::open_journal() {
     }
     journal_ = std::move(opened->journal);
 
+    forget_ = options_.fresh;
+    if (!forget_ && seams_.disk.info(catalogue_.paths().beginning())) {
+        options_.say("a fresh start was interrupted before its first checkpoint: it begins again");
+        forget_ = true;
+    }
+
     state::RestoreOptions restore;
     restore.store.disk = &seams_.disk;
     restore.store.env = &seams_.rocks_env;
@@ -141,7 +159,7 @@ bool Engine::open_journal() {
     restore.pipeline = pipeline_.name;
     restore.inputs_text = pipeline_.inputs;
     restore.verify_full = pipeline_.state.verify_full;
-    restore.fresh = options_.fresh;
+    restore.fresh = forget_;
     restore.journal_has_entries = journal_->last_number() > 0;
     restore.journal_covers = [this](const state::CheckpointMeta& meta) {
         return journal_covers(meta);
@@ -242,6 +260,9 @@ bool Engine::finish_restore() {
     for (const state::PartitionMeta& partition : meta_.partitions) {
         partitions_.push_back(partition.partition);
     }
+    if (auto kept = catalogue_.describe()) {
+        kept_ = std::move(*kept);
+    }
     stage_ = Stage::sink;
     return true;
 }
@@ -283,6 +304,27 @@ model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int6
     return all;
 }
 
+// From the moment that the journal is of the new lineage, no older snapshot is a candidate: whoever
+// starts next must know that this was wanted, or it would find a state that nobody can use.
+model::Status Engine::mark_beginning() {
+    if (!forget_) {
+        return {};
+    }
+    TRY(state::write_file_durably(seams_.disk, catalogue_.paths().beginning(), "sluice\n"));
+    SLUICE_FAIL_POINT("fresh.marked");
+    return {};
+}
+
+model::Status Engine::unmark_beginning() {
+    if (!forget_) {
+        return {};
+    }
+    TRY(seams_.disk.remove(catalogue_.paths().beginning()));
+    TRY(seams_.disk.sync_directory(catalogue_.paths().root));
+    SLUICE_FAIL_POINT("fresh.begun");
+    return {};
+}
+
 // Symbolic starts become numbers once, and the numbers are durable before the first poll: a start
 // "latest" that was looked up twice would skip what came in between.
 bool Engine::first_checkpoint() {
@@ -299,7 +341,11 @@ bool Engine::first_checkpoint() {
         if (result->outcome == state::SnapshotResult::Outcome::unusable) {
             return fail(kExitStateBroken, result->error.text);
         }
+        if (auto unmarked = unmark_beginning(); !unmarked) {
+            return fail(kExitStateBroken, unmarked.error().text);
+        }
         meta_ = result->meta;
+        kept_ = result->kept;
         stage_ = Stage::sink;
         return true;
     }
@@ -337,9 +383,15 @@ bool Engine::first_checkpoint() {
             number = std::max(number, entry.meta ? entry.meta->number : 0);
         }
     }
+    if (auto marked = mark_beginning(); !marked) {
+        return marked.error().kind == model::ErrorKind::exhausted
+                   ? wait_for("disk: " + marked.error().text)
+                   : fail(kExitStateBroken, marked.error().text);
+    }
     if (auto begun = journal_->start_lineage(options_.lineage, number); !begun) {
         return fail(kExitStateBroken, begun.error().text);
     }
+    SLUICE_FAIL_POINT("fresh.lineage_begun");
     partitions_ = std::move(*listed);
     partitions_.reserve(kPartitionRoom);
     meta_ = {};
@@ -347,7 +399,7 @@ bool Engine::first_checkpoint() {
     meta_.lineage = state::to_string(options_.lineage);
     meta_.number = number;
     meta_.journal_number = number;
-    meta_.reset_sink = options_.fresh;
+    meta_.reset_sink = forget_;
     meta_.clock = seams_.clock.wall_ms();
     meta_.inputs = state::inputs_hash(pipeline_.inputs);
     for (std::size_t i = 0; i < partitions_.size(); ++i) {
@@ -456,7 +508,7 @@ bool Engine::prepare() {
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
     }
-    std::set<model::Partition> known(partitions_.begin(), partitions_.end());
+    const std::set<model::Partition> known(partitions_.begin(), partitions_.end());
     model::Offsets journaled;  // where each partition stood when it was first named
     for (const model::Barrier& barrier : *entries) {
         journaled.insert(barrier.next_offsets.begin(), barrier.next_offsets.end());
@@ -521,12 +573,14 @@ bool Engine::prepare() {
     start_.meta = meta_;
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
+    start_.kept = kept_;
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,
                                           reduction.acknowledged.value_or(model::kBeforeAll));
         if (!ends) {
-            return fail(exit_code_of(ends.error()), ends.error().text);
+            note_damage(ends.error());
+            return fail(kExitStateBroken, ends.error().text);
         }
         start_.open_ends.push_back(std::move(*ends));
     }
@@ -573,6 +627,9 @@ void Engine::run() {
     options.reserve_bytes = pipeline_.state.reserve_bytes;
     snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
                                                         catalogue_, inputs_);
+    if (!restore_->from().empty() && !restore_->every_byte()) {
+        snapshotter_->verify(restore_->from(), meta_);
+    }
     emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
     Coordinator::Parts parts{
         .pipeline = pipeline_,
@@ -598,6 +655,14 @@ void Engine::run() {
         coordinator_->add_partition(found);
     }
     stage_ = Stage::running;
+}
+
+model::Result<bool> Engine::fire_step() {
+    auto fired = emitter_->step();
+    if (!fired) {
+        note_damage(fired.error());
+    }
+    return fired;
 }
 
 model::Status Engine::look_for_partitions(std::int64_t timeout_ms) {

@@ -91,6 +91,10 @@ class Engine {
     model::Status open_worker(std::size_t number);  // Thread: the worker's.
     void run();                                     // when all workers are open
 
+    // Fires what is allowed. False: nothing to do. Errors: the live state cannot be read (74); a
+    // damaged block makes the next start read every byte. Thread: fire.
+    model::Result<bool> fire_step();
+
     Worker& worker(std::size_t number) { return *workers_[number]; }
     Coordinator& coordinator() { return *coordinator_; }
     Emitter& emitter() { return *emitter_; }
@@ -104,6 +108,8 @@ class Engine {
 
     const std::vector<model::Partition>& partitions() const { return partitions_; }
     const state::CheckpointMeta& restored() const { return meta_; }
+    // The snapshots that are there when the run begins, newest first. From stage `sink` on.
+    const std::vector<state::CheckpointSummary>& kept() const { return kept_; }
     bool fresh_start() const { return fresh_start_; }
     bool share_holds(const model::Partition& partition) const;
 
@@ -114,6 +120,9 @@ class Engine {
     bool greet_sink();
     bool prepare();
     bool fail(int exit_code, std::string text);
+    void note_damage(const model::Error& error);
+    model::Status mark_beginning();
+    model::Status unmark_beginning();
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;
     model::Status source_has(const state::CheckpointMeta& meta);
@@ -136,7 +145,9 @@ class Engine {
     std::optional<model::RestoreToken> token_;
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
+    bool forget_ = false;  // begin empty, whatever is there
     bool fresh_start_ = false;
+    std::vector<state::CheckpointSummary> kept_;
     std::string source_lacks_;  // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 

@@ -232,6 +232,11 @@ void add_snapshots(Families& to, const Status& status, model::EventTime now) {
              static_cast<double>(status.restore.duration_ms) / 1000);
     to.counter("restore_replayed_events_total", "Records read again after the restore.",
                status.restore.replayed_records);
+    to.gauge("restore_verified_bytes",
+             "Bytes of the restored snapshot that were read and compared.",
+             status.restore.verified_bytes);
+    to.gauge("restore_verify_bytes", "Bytes of it to read and compare behind the gate.",
+             status.restore.verify_bytes);
     to.gauge("restore_rejected", "Snapshots that were not usable.", status.restore.rejected.size());
 }
 

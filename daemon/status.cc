@@ -96,7 +96,9 @@ json to_value(const RestoreStatus& restore) {
             {"total_bytes", restore.total_bytes},
             {"duration_ms", restore.duration_ms},
             {"replayed_records", restore.replayed_records},
-            {"rejected", std::move(rejected)}};
+            {"rejected", std::move(rejected)},
+            {"verified_bytes", restore.verified_bytes},
+            {"verify_bytes", restore.verify_bytes}};
 }
 
 json to_value(const StepStatus& step) {
@@ -397,6 +399,10 @@ std::vector<std::pair<std::string, std::string>> facts(const Status& status) {
     } else if (!restore.from.empty()) {
         restored += " in " + std::to_string(restore.duration_ms) + "ms, " +
                     grouped(restore.replayed_records) + " records replayed";
+        if (restore.verified_bytes < restore.verify_bytes) {
+            restored += ", " + print_size(restore.verified_bytes) + " of " +
+                        print_size(restore.verify_bytes) + " verified";
+        }
     }
     lines.emplace_back("restore", printable(restored));
     for (const Rejection& rejection : restore.rejected) {
@@ -562,6 +568,8 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(restore, "total_bytes", status.restore.total_bytes);
     take(restore, "duration_ms", status.restore.duration_ms);
     take(restore, "replayed_records", status.restore.replayed_records);
+    take(restore, "verified_bytes", status.restore.verified_bytes);
+    take(restore, "verify_bytes", status.restore.verify_bytes);
     for (const json& from : list_in(restore, "rejected")) {
         Rejection rejection;
         take(from, "path", rejection.path);

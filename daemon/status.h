@@ -86,6 +86,8 @@ struct RestoreStatus {
     std::uint64_t total_bytes = 0;
     std::uint64_t duration_ms = 0;
     std::uint64_t replayed_records = 0;
+    std::uint64_t verified_bytes = 0;  // read behind the gate, of
+    std::uint64_t verify_bytes = 0;    // so many; 0: nothing was left to verify
     std::vector<Rejection> rejected;
 };
 

@@ -192,6 +192,10 @@ model::Result<std::vector<CatalogueEntry>> Catalogue::retain(const Retention& re
             }
             continue;
         }
+        if (retention.unverified && entry.id <= *retention.unverified) {
+            kept.push_back(std::move(entry));
+            continue;
+        }
         if (kept.size() >= keep || full) {
             gone.push_back(entry.id);
             continue;
@@ -235,10 +239,14 @@ model::Status Catalogue::remove(CheckpointId id) {
 
 model::Result<std::vector<CheckpointSummary>> Catalogue::describe() {
     TRY(entries, list());
+    return describe(entries);
+}
+
+std::vector<CheckpointSummary> Catalogue::describe(const std::vector<CatalogueEntry>& entries) {
     std::vector<CheckpointSummary> infos;
     std::set<std::uint64_t> inodes;
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {  // oldest first
-        if (!entry->meta) {
+        if (!entry->meta || !entry->damage.empty()) {
             continue;
         }
         CheckpointSummary info;

@@ -32,6 +32,8 @@ struct StatePaths {
     std::string journal() const { return root + "/journal"; }
     std::string distrusted() const { return root + "/VERIFY"; }
     std::string initialized() const { return root + "/INITIALIZED"; }
+    // A fresh start was asked for, and its first checkpoint is not there yet.
+    std::string beginning() const { return root + "/FRESH"; }
 };
 
 inline constexpr const char* kManifestName = "MANIFEST.json";
@@ -64,6 +66,9 @@ struct Retention {
     int keep = 3;  // never fewer than 2 are kept
     std::optional<std::uint64_t>
         max_bytes;  // of all checkpoints together, a shared file counted once
+    // This one is what the daemon runs on, and not all of it was read yet: it stays, and so does
+    // whatever is older, because damage in it is damage in all that are taken meanwhile.
+    std::optional<CheckpointId> unverified = std::nullopt;
 };
 
 // Thread: one at a time (restore, then the snapshot thread). Calls block.
@@ -91,7 +96,7 @@ class Catalogue {
     model::Status set_damaged(CheckpointId id, const std::string& reason, bool mark);
 
     // A block was found damaged while the store was in use, and nobody knows which snapshots have
-    // it: the next start reads every byte before it believes a snapshot. Durable.
+    // it: the next start reads every byte before it believes a snapshot. Durable. Thread: any.
     model::Status distrust(const std::string& reason);
     bool distrusted();
     model::Status trust_again();
@@ -103,8 +108,10 @@ class Catalogue {
     // Manifest first, durably, then the files: a crash leaves a leftover, never a half snapshot.
     model::Status remove(CheckpointId id);
 
-    // For the status: every listed one, newest first. `new_bytes` against the others.
+    // For the status: every one that can be used, newest first. `new_bytes` against the older ones.
     model::Result<std::vector<CheckpointSummary>> describe();
+    // The same of a list that was made before.
+    std::vector<CheckpointSummary> describe(const std::vector<CatalogueEntry>& entries);
 
     // Snapshots that contain the file with this inode.
     model::Result<std::vector<CheckpointId>> linking(std::uint64_t inode);

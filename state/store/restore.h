@@ -67,8 +67,9 @@ class Restore {
     const std::vector<std::string>& swept() const { return swept_; }
     // The inputs recorded in the snapshot, when they are not the current ones.
     const std::optional<std::string>& recorded_inputs() const { return recorded_inputs_; }
-    std::string from() const { return from_; }      // path of the snapshot; "" on a fresh start
-    std::uint64_t bytes() const { return bytes_; }  // linked so far
+    std::string from() const { return from_; }       // path of the snapshot; "" on a fresh start
+    bool every_byte() const { return every_byte_; }  // all files were read, not only looked at
+    std::uint64_t bytes() const { return bytes_; }   // linked so far
     std::uint64_t total_bytes() const { return total_bytes_; }
 
     struct Restored {

@@ -53,11 +53,54 @@ std::optional<SnapshotResult> Snapshotter::take_result() {
     return result;
 }
 
+void Snapshotter::verify(std::string path, const CheckpointMeta& meta) {
+    verifier_ =
+        std::make_unique<Verifier>(disk_, catalogue_, clock_, options_.verify_bytes_per_second);
+    verifier_->begin(std::move(path), meta);
+    verifies_ = meta.id;
+    verify_total_bytes_.store(verifier_->total_bytes(), std::memory_order_relaxed);
+}
+
+Snapshotter::Verified Snapshotter::verified() const {
+    return {verified_bytes_.load(std::memory_order_relaxed),
+            verify_total_bytes_.load(std::memory_order_relaxed)};
+}
+
+bool Snapshotter::verify_some() {
+    if (verifier_ == nullptr) {
+        return false;
+    }
+    auto read = verifier_->step();
+    verified_bytes_.store(verifier_->bytes(), std::memory_order_relaxed);
+    if (read) {
+        if (verifier_->done()) {
+            verifier_.reset();
+        }
+        return *read;
+    }
+    verifier_.reset();
+    if (read.error().kind != model::ErrorKind::corrupt) {
+        // A file that cannot be read now: whether it is damaged the next start finds out.
+        static_cast<void>(catalogue_.distrust(read.error().text));
+    }
+    damaged_ = true;
+    SnapshotResult result;
+    result.outcome = SnapshotResult::Outcome::unusable;
+    result.error = std::move(read.error());
+    const std::lock_guard lock(mutex_);
+    results_.push_back(std::move(result));
+    return true;
+}
+
 bool Snapshotter::step() {
+    if (damaged_) {
+        return false;
+    }
     if (phase_ == Phase::idle) {
-        const std::lock_guard lock(mutex_);
+        std::unique_lock lock(mutex_);
         if (jobs_.empty()) {
-            return false;
+            lock.unlock();
+            return verify_some();
         }
         job_ = std::move(jobs_.front());
         jobs_.pop_front();
@@ -264,7 +307,11 @@ void Snapshotter::retain() {
             }
         }
         SLUICE_FAIL_POINT("snapshot.dropped");
-        TRY(kept, catalogue_.retain(options_.retention));
+        auto retention = options_.retention;
+        if (verifier_ != nullptr) {
+            retention.unverified = verifies_;
+        }
+        TRY(kept, catalogue_.retain(retention));
         result_.journal_needed_after = result_.meta.journal_number;
         std::set<std::string> inputs{result_.meta.inputs};
         for (const auto& entry : kept) {
@@ -281,12 +328,16 @@ void Snapshotter::retain() {
                 inputs.insert(entry.meta->inputs);
             }
         }
+        result_.kept = catalogue_.describe(all);
         TRY(inputs_.sweep(inputs));
         SLUICE_FAIL_POINT("snapshot.retained");
         return {};
     };
     if (auto status = tidy(); !status) {
         if (!store_.usable()) {
+            if (status.error().kind == model::ErrorKind::corrupt) {
+                static_cast<void>(catalogue_.distrust(status.error().text));
+            }
             result_.outcome = SnapshotResult::Outcome::unusable;
             result_.error = std::move(status.error());
         } else {

@@ -10,7 +10,8 @@
 //           the one commit point: before it there is a leftover, after it a snapshot
 //   retain  drop what the snapshot vouches for, remove what retention does not keep
 // Nothing else is ingested between a checkpoint's last ingest and its links, because jobs run one
-// after the other.
+// after the other. Between jobs the files of the restored snapshot are read (verify()); damage
+// there is a result `unusable`, and no job is begun behind it.
 #pragma once
 
 #include <atomic>
@@ -20,12 +21,14 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "state/model/clock.h"
 #include "state/store/catalogue.h"
 #include "state/store/checkpoint_meta.h"
 #include "state/store/inputs.h"
 #include "state/store/store.h"
+#include "state/store/verifier.h"
 
 namespace sluice::state {
 
@@ -55,6 +58,8 @@ struct SnapshotResult {
     model::BarrierNumber number = 0;
     CheckpointSummary checkpoint;  // of a checkpoint that is done
     CheckpointMeta meta;           // as committed
+    // All that are there now, newest first. Empty when nobody could look.
+    std::vector<CheckpointSummary> kept;
     // The journal may forget what lies at or before it: the least journal_number of the kept
     // snapshots of this lineage. Of a checkpoint that is done.
     model::BarrierNumber journal_needed_after = 0;
@@ -66,6 +71,7 @@ struct SnapshotResult {
 struct SnapshotterOptions {
     Retention retention;
     std::uint64_t reserve_bytes = 0;  // free disk below which no job is begun
+    std::uint64_t verify_bytes_per_second = 64ull << 20;
 };
 
 // Thread: submit(), pending() and take_result() from any; step() from the snapshot thread. Every
@@ -85,6 +91,15 @@ class Snapshotter {
     bool step();
     std::optional<SnapshotResult> take_result();
 
+    // Reads the snapshot in `path`, of which `meta` is the manifest, between jobs. Before the first
+    // step(). See state/store/verifier.h.
+    void verify(std::string path, const CheckpointMeta& meta);
+    struct Verified {
+        std::uint64_t bytes = 0;
+        std::uint64_t total_bytes = 0;  // 0: there is nothing to verify
+    };
+    Verified verified() const;  // Thread: any.
+
     // Room is short: below the reserve, as of the last look (each job's begin).
     bool short_of_space() const { return short_of_space_.load(std::memory_order_relaxed); }
 
@@ -99,6 +114,7 @@ class Snapshotter {
     void retain();
     void finish();
     void fail(model::Error error);
+    bool verify_some();
 
     const SnapshotterOptions options_;
     Disk& disk_;
@@ -114,8 +130,12 @@ class Snapshotter {
     std::optional<PreparedRun> run_;
     std::string path_;
     std::int64_t begun_ms_ = 0;
+    std::unique_ptr<Verifier> verifier_;  // null: nothing is to be verified, or all is
+    CheckpointId verifies_ = 0;
+    bool damaged_ = false;  // what is live comes from a damaged snapshot
 
     std::atomic<bool> short_of_space_{false};
+    std::atomic<std::uint64_t> verified_bytes_{0}, verify_total_bytes_{0};
     mutable std::mutex mutex_;
     std::deque<SnapshotJob> jobs_;
     std::deque<SnapshotResult> results_;

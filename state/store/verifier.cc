@@ -26,34 +26,17 @@ void Verifier::begin(std::string path, const CheckpointMeta& meta) {
     begun_ms_ = clock_.steady_ms();
 }
 
-// False: the file is in no snapshot any more, so no restart will read it.
-model::Result<bool> Verifier::open_next() {
-    const auto& wanted = files_[next_];
-    const auto open = [&](const std::string& path) {
-        auto file = disk_.open(path);
-        if (file) {
-            file_ = std::move(*file);
-            file_path_ = path;
-            checksum_ = std::make_unique<Checksum>();
-            at_ = 0;
-        }
-        return file.has_value();
-    };
-    if (open(path_ + "/" + wanted.name)) {
-        return true;
+// False: the file is gone, and with it the snapshot: no restart will read it.
+bool Verifier::open_next() {
+    file_path_ = path_ + "/" + files_[next_].name;
+    auto file = disk_.open(file_path_);
+    if (!file) {
+        return false;
     }
-    // Retention has taken the snapshot away; a newer one may still have the file.
-    TRY(entries, catalogue_.list());
-    for (const auto& entry : entries) {
-        if (entry.meta && std::find(entry.meta->files.begin(), entry.meta->files.end(), wanted) !=
-                              entry.meta->files.end()) {
-            if (open(entry.path + "/" + wanted.name)) {
-                path_ = entry.path;
-                return true;
-            }
-        }
-    }
-    return false;
+    file_ = std::move(*file);
+    checksum_ = std::make_unique<Checksum>();
+    at_ = 0;
+    return true;
 }
 
 model::Error Verifier::damage(const std::string& reason) {
@@ -82,8 +65,7 @@ model::Result<bool> Verifier::step() {
         return false;
     }
     if (!file_) {
-        TRY(there, open_next());
-        if (!there) {
+        if (!open_next()) {
             bytes_ += files_[next_++].size;
             return true;
         }

@@ -23,7 +23,8 @@ class Verifier {
     Verifier(Disk& disk, Catalogue& catalogue, const model::Clock& clock,
              std::uint64_t bytes_per_second);
 
-    // The snapshot in `path`, of which `meta` is the manifest.
+    // The snapshot in `path`, of which `meta` is the manifest. It stays until all is read
+    // (Retention::unverified).
     void begin(std::string path, const CheckpointMeta& meta);
 
     // Reads a piece. False: nothing to do now, because all is read or the rate is used up. Error:
@@ -36,7 +37,7 @@ class Verifier {
     std::uint64_t total_bytes() const { return total_bytes_; }
 
  private:
-    model::Result<bool> open_next();
+    bool open_next();
     model::Error damage(const std::string& reason);
 
     Disk& disk_;

@@ -97,6 +97,25 @@ class Restart(World):
         self.wait_judged(daemon)
         self.assertEqual(daemon.terminate(), 0)
 
+    def test_the_checkpoints_of_earlier_runs_are_listed(self):
+        daemon = self.make(state='checkpoint = { every = "1h" }')
+        for run in (1, 2):
+            daemon.start()
+            daemon.wait_read(self.ends())
+            self.assertEqual(daemon.terminate(), 0)
+            self.produce(100)
+        kept = {int(path.name): path for path in self.snapshots(daemon)}
+        self.assertEqual(len(kept), 3)
+        daemon.start()
+        listed = daemon.wait_ready()["checkpoints"]
+        self.assertEqual([one["id"] for one in listed], sorted(kept, reverse=True))
+        for one in listed:
+            self.assertEqual(one["path"], str(kept[one["id"]]))
+            self.assertEqual(one["kind"], "checkpoint")
+            self.assertTrue(one["taken"])
+            self.assertEqual(one["bytes"], sum(file.stat().st_size for file in kept[one["id"]].iterdir()))
+        self.assertEqual(daemon.terminate(), 0)
+
     def test_a_kill_is_replayed(self):
         daemon = self.make()
         self.record_redis()
@@ -173,6 +192,38 @@ class Restart(World):
         self.wait_judged(daemon)
         self.assertEqual(daemon.terminate(), 0)
 
+    def test_damage_found_behind_the_gate_ends_the_run(self):
+        # A table of several blocks, the middle of which nobody reads but the verification: nothing fires.
+        reduction = SHORT.replace("5s", "9h").replace('["user"]', '[{ offset = "kafka.offset" }]')
+        daemon = self.sluice(self.configure(reduction, source=SOURCE, state='checkpoint = { every = "1h" }'))
+        self.produce(4000)
+        for _ in range(2):
+            daemon.start()
+            daemon.wait_read(self.ends())
+            self.assertEqual(daemon.terminate(), 0)
+            self.produce(4000)
+        *older, newest = sorted(self.snapshots(daemon), key=lambda path: int(path.name))
+        shared = {file.stat().st_ino for path in older for file in path.iterdir()}
+        own = [file for file in newest.glob("*.sst") if file.stat().st_ino not in shared]
+        table = max(own, key=lambda file: file.stat().st_size)
+        with open(table, "r+b") as file:  # in place: its other names show the same
+            file.seek(table.stat().st_size // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+        self.assertEqual(daemon.run(), 74, daemon.log_tail())
+        self.assertIn(str(table), daemon.log())
+        daemon.start()
+        status = daemon.wait_ready()
+        self.assertIn(str(newest), [rejection["path"] for rejection in status["restore"]["rejected"]])
+        self.assertEqual(status["restore"]["from"], str(older[-1]))
+        self.assertIn(f"path={newest} ", daemon.log())
+        daemon.wait_status(
+            lambda status: 0 < status["restore"]["verify_bytes"] == status["restore"]["verified_bytes"], "verified"
+        )
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+
     def test_a_lost_tail_of_the_journal_is_noticed(self):
         daemon = self.make()
         self.finish(daemon)
@@ -201,6 +252,27 @@ class Restart(World):
         for key, item in outcome.database.items():
             self.assertEqual(now[key][1], item.content)
         self.check_control(daemon, outcome)
+
+    def test_an_interrupted_fresh_start_repeats_itself(self):
+        daemon = self.make()
+        self.finish(daemon)
+        client = self.redis.client()
+        self.addCleanup(client.close)
+        lineages = [client.call("HGET", f"sluice:{self.topic}", "lineage")]
+        for point in ("fresh.marked", "fresh.lineage_begun", "snapshot.synced", "snapshot.committed",
+                      "fresh.begun", "sink.before_transaction", "sink.reset"):
+            self.assertEqual(
+                daemon.run("--fresh", "--yes", environment={"SLUICE_FAIL_POINT": point}), -9, daemon.log_tail()
+            )
+            self.produce(100)
+            self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())
+            self.judge(daemon)
+            daemon.start()
+            # Nothing of the old state counts: all was read again.
+            self.check_ledgers(daemon.wait_ready(), self.outcome(daemon))
+            self.assertEqual(daemon.terminate(), 0)
+            lineages.append(client.call("HGET", f"sluice:{self.topic}", "lineage"))
+        self.assertEqual(len(set(lineages)), len(lineages))
 
     def test_expired_offsets_are_named(self):
         daemon = self.make()

@@ -76,6 +76,8 @@ class SimulatedRedis {
     // Keys whose value changed after it had been visible with the field `final` at 1; absence (lost
     // or expired data) is no change, another value after it is.
     const std::vector<std::string>& changed_finals() const { return changed_finals_; }
+    // Results begin anew on purpose: what was final may be written differently from now on.
+    void forget_finals() { last_final_.clear(); }
     // Keys that were ever visible.
     std::size_t keys_seen() const { return last_final_.size(); }
     std::uint64_t losses() const { return losses_; }  // flushes and restarts that lost data

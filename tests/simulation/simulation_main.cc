@@ -73,6 +73,8 @@ int main(int argc, char** argv) {
             total.checkpoints += run.checkpoints;
             total.records += run.records;
             total.losses += run.losses;
+            total.damages += run.damages;
+            total.fresh_starts += run.fresh_starts;
             total.barriers += run.barriers;
             if (one || !run.failure.empty()) {
                 print(seed, run);
@@ -95,7 +97,7 @@ int main(int argc, char** argv) {
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
         "records, %llu barriers, %llu losses of "
-        "Redis' data\n",
+        "Redis' data, %llu damaged checkpoints, %llu fresh starts\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -103,6 +105,8 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.checkpoints),
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
-        static_cast<unsigned long long>(total.losses));
+        static_cast<unsigned long long>(total.losses),
+        static_cast<unsigned long long>(total.damages),
+        static_cast<unsigned long long>(total.fresh_starts));
     return failed == 0 ? 0 : 1;
 }

@@ -526,6 +526,88 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
     }
 }
 
+// A file that the newest snapshot has and no other.
+std::string own_table(Disk& disk) {
+    std::set<std::uint64_t> shared;
+    for (const auto* id : {"1", "2"}) {
+        const auto path = std::string("/state/checkpoints/") + id;
+        for (const auto& name : value_of(disk.list(path))) {
+            shared.insert(disk.info(path + "/" + name)->inode);
+        }
+    }
+    const std::string path = "/state/checkpoints/3";
+    for (const auto& name : value_of(disk.list(path))) {
+        if (name.ends_with(".sst") && !shared.contains(disk.info(path + "/" + name)->inode)) {
+            return path + "/" + name;
+        }
+    }
+    return "none";
+}
+
+TEST(Snapshot, DamageOfWhatWasRestoredEndsTheRunBeforeAnotherCheckpoint) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    const std::string damaged = own_table(*disk);
+    ASSERT_OK(disk->flip(damaged, 5, 1));
+    {
+        Process p(*disk, "b");
+        ASSERT_OK(p.start());
+        ASSERT_EQ(p.meta->number, 3u);
+        p.snapshotter->verify(p.restore->from(), *p.meta);
+        // Jobs come first. They link the damaged file, and retention leaves what does not.
+        p.background = false;
+        for (model::BarrierNumber n = 4; n <= 7; ++n) {
+            SnapshotJob job;
+            job.number = n;
+            job.meta = meta_of(n);
+            job.inputs_text = "settings";
+            p.snapshotter->submit(std::move(job));
+        }
+        std::optional<SnapshotResult> result;
+        int done = 0;
+        while (p.snapshotter->step()) {
+            if (auto next = p.snapshotter->take_result()) {
+                done += next->outcome == Outcome::done ? 1 : 0;
+                result = std::move(next);
+            }
+        }
+        ASSERT_TRUE(result);
+        EXPECT_EQ(done, 4);
+        EXPECT_EQ(result->outcome, Outcome::unusable);
+        EXPECT_EQ(result->error.kind, model::ErrorKind::corrupt);
+        EXPECT_NE(result->error.text.find(damaged.substr(damaged.rfind('/'))), std::string::npos)
+            << result->error.text;
+        EXPECT_GT(p.snapshotter->verified().total_bytes, 0u);
+        // Nothing is committed behind it.
+        SnapshotJob job;
+        job.number = 8;
+        job.meta = meta_of(8);
+        job.inputs_text = "settings";
+        p.snapshotter->submit(std::move(job));
+        EXPECT_FALSE(p.snapshotter->step());
+    }
+    Process p(*disk, "c");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(p.meta->number, 2u);
+    EXPECT_EQ(p.restore->rejected().size(), 4u);  // 7, 6, 5 and 3 have the file; 4 is gone
+    EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 3}}));
+    // All is read, nothing found: older ones go as usual.
+    p.snapshotter->verify(p.restore->from(), *p.meta);
+    while (p.snapshotter->verified().bytes < p.snapshotter->verified().total_bytes) {
+        p.clock.now_ms += 1;
+        ASSERT_TRUE(p.snapshotter->step());
+        ASSERT_FALSE(p.snapshotter->take_result());
+    }
+    for (model::BarrierNumber n = 3; n <= 6; ++n) {
+        ASSERT_EQ(p.checkpoint(n).outcome, Outcome::done);
+    }
+    EXPECT_EQ(p.catalogue.list()->size(), 3u);
+}
+
 TEST(Restore, ReadsEveryByteAfterDamageWasFoundInUse) {
     const auto disk = new_disk();
     {
