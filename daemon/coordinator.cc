@@ -15,6 +15,9 @@ namespace {
 // behind the next one after them.
 constexpr std::size_t kReplayAhead = 16;
 constexpr std::int64_t kStopPatienceMs = 5000;
+// A close is a sync of the journal. Where event time runs faster than the clock, because a backlog is
+// read, several windows share one.
+constexpr std::int64_t kCloseEveryMs = 50;
 
 }  // namespace
 
@@ -122,7 +125,7 @@ bool Coordinator::step() {
         take_up_partitions();
         busy |= decide_time();
     }
-    busy |= close_what_is_over();
+    busy |= close_what_is_over(forced_);
     busy |= decide_checkpoint();
     busy |= decide_end();
     publish();
@@ -412,8 +415,12 @@ bool Coordinator::decide_time() {
     return issued;
 }
 
-bool Coordinator::close_what_is_over() {
+bool Coordinator::close_what_is_over(bool at_once) {
     if (close_under_way_ || stopping_) {
+        return false;
+    }
+    const std::int64_t now = parts_.clock.steady_ms();
+    if (live_ && !at_once && closed_at_ms_ && now - *closed_at_ms_ < kCloseEveryMs) {
         return false;
     }
     const model::EventTime over = least_watermark();
@@ -437,6 +444,7 @@ bool Coordinator::close_what_is_over() {
                 issue(std::move(barrier));
             }
             close_under_way_ = true;
+            closed_at_ms_ = now;
             Order order;
             order.kind = Order::Kind::close;
             order.time = over;
@@ -811,7 +819,7 @@ bool Coordinator::decide_end() {
         const bool reached =
             owned_ > 0 && std::all_of(progress_.begin(), progress_.end(),
                                       [&](const auto& worker) { return worker.until_end_reached; });
-        if (!reached || !undertakings_.empty() || close_what_is_over()) {
+        if (!reached || !undertakings_.empty() || close_what_is_over(true)) {
             return false;
         }
         if (!forced_ && !options_.keep_open) {

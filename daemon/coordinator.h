@@ -147,7 +147,7 @@ class Coordinator {
     model::EventTime least_watermark() const;
     ingest::TimeView time_view() const;
     bool decide_time();
-    bool close_what_is_over();
+    bool close_what_is_over(bool at_once);
     void take_up_partitions();
 
     bool decide_checkpoint();
@@ -185,6 +185,7 @@ class Coordinator {
     std::size_t owned_ = 0;  // partitions that workers own
     bool live_ = false;
     bool close_under_way_ = false;
+    std::optional<std::int64_t> closed_at_ms_;  // steady clock
 
     bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;

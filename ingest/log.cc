@@ -8,24 +8,22 @@
 namespace sluice::ingest {
 
 std::uint64_t probe_hash(const Record& record) {
-    XXH3_state_t state;
-    XXH3_INITSTATE(&state);
-    XXH3_64bits_reset(&state);
-    const auto number = [&state](std::int64_t v) {
-        std::array<unsigned char, 8> bytes{};  // little-endian on every machine
-        for (std::size_t i = 0; i < bytes.size(); ++i) {
-            bytes[i] = static_cast<unsigned char>(static_cast<std::uint64_t>(v) >> (8 * i));
+    // Every record is hashed, so by one-shot calls: a streaming state alone costs as much as these.
+    std::array<unsigned char, 40> bytes{};  // little-endian on every machine
+    std::size_t at = 0;
+    const auto number = [&](std::uint64_t v) {
+        for (std::size_t i = 0; i < 8; ++i) {
+            bytes[at++] = static_cast<unsigned char>(v >> (8 * i));
         }
-        XXH3_64bits_update(&state, bytes.data(), bytes.size());
     };
-    const auto text = [&](bool there, std::string_view bytes) {
-        number(there ? static_cast<std::int64_t>(bytes.size()) : -1);
-        XXH3_64bits_update(&state, bytes.data(), bytes.size());
+    const auto text = [&](bool there, std::string_view of) {
+        number(there ? of.size() : ~std::uint64_t{0});
+        number(there ? XXH3_64bits(of.data(), of.size()) : 0);
     };
     text(record.has_key, record.key);
     text(record.has_value, record.value);
-    number(record.timestamp);
-    return XXH3_64bits_digest(&state);
+    number(static_cast<std::uint64_t>(record.timestamp));
+    return XXH3_64bits(bytes.data(), bytes.size());
 }
 
 std::string missing_range(const model::Partition& partition, model::Offset next_offset,

@@ -15,6 +15,10 @@
 namespace sluice::state {
 namespace {
 
+// Files of the family `short` end at a slice's end, so that they go whole when it is dropped. A file
+// costs an inode, a sync and a link per checkpoint, so slices smaller than this share one: when a
+// backlog is read, a seal holds thousands of them.
+constexpr std::uint64_t kBriefFileBytes = 1 << 20;
 // When so many files of the family `short` lie in level 0, where no range deletion reaches them.
 constexpr int kTidyLevel0 = 8;
 
@@ -100,8 +104,7 @@ class CursorBehind final : public RowCursor {
     bool skipping_ = true;
 };
 
-// The files of one family in a run: sorted rows, cut where a file is full and, if wanted, at
-// slices.
+// The files of one family in a run: sorted rows, cut where a file is full.
 class RunWriter {
  public:
     RunWriter(const Rocks& rocks, Family family, std::uint64_t target_bytes,
@@ -141,6 +144,8 @@ class RunWriter {
         bytes_ += info.file_size;
         return {};
     }
+    // Of the file that is being written.
+    std::uint64_t file_bytes() const { return writer_ ? writer_->FileSize() : 0; }
     std::uint64_t bytes() const { return bytes_; }
 
  private:
@@ -296,7 +301,7 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
                 ++run.rows;
             }
             ++run.slices;
-            if (family == Family::brief) {
+            if (family == Family::brief && writer.file_bytes() >= kBriefFileBytes) {
                 TRY(writer.cut());
             }
         }
