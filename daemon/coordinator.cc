@@ -251,6 +251,7 @@ void Coordinator::take_effect(Undertaking& undertaking) {
             INVARIANT(false, "a spill of a replay does not wait for its turn");
         case Order::Kind::close:
             close_under_way_ = false;
+            closed_tag_ = std::max(closed_tag_, undertaking.tag);
             meta_.closed = std::max(meta_.closed, order.time);
             journaled_ = std::max(journaled_, barrier.number);
             for (std::size_t r = 0; r < open_ends_.size(); ++r) {
@@ -547,7 +548,22 @@ bool Coordinator::decide_checkpoint() {
         seal(model::BarrierKind::spill, false);
         return true;
     }
+    if (closed_tag_ != 0 && parts_.store.table_bytes() > parts_.closed_bytes) {
+        spill_closed();
+        return true;
+    }
     return false;
+}
+
+// No record can reach a closed slice, and it is sealed with the next checkpoint at the latest: while
+// a backlog is read, it need not take memory until then. No worker has a part in it.
+void Coordinator::spill_closed() {
+    seal_under_way_ = true;
+    Undertaking undertaking;
+    undertaking.order.kind = Order::Kind::spill;
+    undertaking.tag = std::max(closed_tag_, last_run_);
+    undertaking.frontiers = acknowledged();
+    hand_to_snapshotter(undertaking);
 }
 
 std::size_t Coordinator::table_bytes() const {
@@ -644,6 +660,8 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
         job.meta.reductions = meta_.reductions;
     }
     seals_last_[job.number] = undertaking.last;
+    last_run_ = job.number;
+    closed_tag_ = 0;
     parts_.snapshotter.submit(std::move(job));
 }
 

@@ -75,6 +75,7 @@ class Coordinator {
         std::vector<Worker*> workers;
         std::size_t memory_bytes =
             0;  // for tables: above it input pauses, above half of it a spill begins
+        std::size_t closed_bytes = 0;  // for those of closed slices: above it they are spilled
     };
     struct Options {
         bool until_end = false;
@@ -153,6 +154,7 @@ class Coordinator {
     bool decide_checkpoint();
     void begin_checkpoint();
     void seal(model::BarrierKind kind, bool last);
+    void spill_closed();
     void hand_to_snapshotter(Undertaking& undertaking);
     bool take_snapshotter_result();
     void list_kept(const state::SnapshotResult& result);
@@ -186,6 +188,8 @@ class Coordinator {
     bool live_ = false;
     bool close_under_way_ = false;
     std::optional<std::int64_t> closed_at_ms_;  // steady clock
+    model::BarrierNumber closed_tag_ = 0;  // greatest of closed tables since the last seal; 0: none
+    model::BarrierNumber last_run_ = 0;    // of the last seal or spill
 
     bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;

@@ -644,6 +644,7 @@ void Engine::run() {
         .answers = answers_,
         .workers = {},
         .memory_bytes = pipeline_.state.memory_bytes / 2,
+        .closed_bytes = std::min(options_.closed_bytes, pipeline_.state.memory_bytes / 8),
     };
     for (const auto& worker : workers_) {
         parts.workers.push_back(worker.get());

@@ -61,6 +61,7 @@ class Engine {
         std::string owner;         // for the fence; no blanks
         std::uint64_t seed = 0;    // of back-off jitter
         int workers = 1;           // at most one per partition
+        std::uint64_t closed_bytes = 48 << 20;  // tables of closed slices that wait for a seal
         std::function<model::Result<std::string>()> redis_password;
         std::function<void()> wake_coordinator = [] {};
         std::function<void(const std::string&)> say = [](const std::string&) {

@@ -44,7 +44,8 @@ struct Worker::Owned {
     ingest::Decoder decoder;
     ingest::DecodedBatch batch;
     std::size_t at = 0;                 // rows of the batch below are folded
-    std::vector<std::uint64_t> probes;  // by row of the batch
+    // Of rows of the batch, ascending: every row in a replay, which ends anywhere, else the last one.
+    std::vector<std::pair<std::size_t, std::uint64_t>> probes;
     bool wants_cap = false;
     bool waits_for_barrier = false;  // taken up, and the barrier behind which it is read is to come
     bool paused = false;
@@ -336,9 +337,15 @@ bool Worker::fill(Owned& owned) {
     const auto taken =
         reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
             owned.decoder.append(record);
-            owned.probes.push_back(ingest::probe_hash(record));
-            return owned.decoder.text_bytes() < kBatchTextBytes;
+            if (replaying_) {
+                owned.probes.emplace_back(owned.decoder.rows() - 1, owned.decoder.last_probe());
+            }
+            return owned.decoder.text_bytes() < kBatchTextBytes &&
+                   !(owned.until && record.offset + 1 >= *owned.until);
         });
+    if (!replaying_ && owned.decoder.rows() > 0) {
+        owned.probes.emplace_back(owned.decoder.rows() - 1, owned.decoder.last_probe());
+    }
     owned.decoder.finish();
     if (!taken) {
         trouble_ = taken.error().text;
@@ -420,8 +427,12 @@ bool Worker::process(Owned& owned) {
     }
     owned.at = end;
     owned.next_offset = offsets[end - 1] + 1;
-    owned.probe_offset = offsets[end - 1];
-    owned.probe_hash = owned.probes[end - 1];
+    const auto probe = std::partition_point(owned.probes.begin(), owned.probes.end(),
+                                            [&](const auto& one) { return one.first < end; });
+    if (probe != owned.probes.begin()) {
+        owned.probe_offset = offsets[std::prev(probe)->first];
+        owned.probe_hash = std::prev(probe)->second;
+    }
     records_ += end - begin;
     if (replaying_) {
         replayed_records_ += end - begin;

@@ -609,7 +609,45 @@ struct Decoder::Work {
     void kafka_columns(const Record& record);
     void set_aside(const Record& record, std::string reason);
     void keep(const Record& record);
+
+    // The record appended last; its value is in `padded`, unless it was hashed at once.
+    struct Last {
+        bool has_key = false;
+        std::string key;
+        std::size_t value_size = 0;
+        model::EventTime timestamp = -1;
+        std::optional<std::uint64_t> hash;
+    };
+    Last last;
+    void remember(const Record& record);
 };
+
+void Decoder::Work::remember(const Record& record) {
+    if (!record.damage.empty() || !record.has_value || record.value.empty() ||
+        record.value.size() > plan.source->max_bytes) {
+        last.hash = probe_hash(record);  // document() does not see it
+        return;
+    }
+    last.hash.reset();
+    last.has_key = record.has_key;
+    last.key.assign(record.key);
+    last.value_size = record.value.size();
+    last.timestamp = record.timestamp;
+}
+
+std::uint64_t Decoder::last_probe() const {
+    const Work::Last& last = work_->last;
+    if (last.hash) {
+        return *last.hash;
+    }
+    Record record;
+    record.has_key = last.has_key;
+    record.key = last.key;
+    record.has_value = true;
+    record.value = std::string_view(work_->padded.data(), last.value_size);
+    record.timestamp = last.timestamp;
+    return probe_hash(record);
+}
 
 const char* Decoder::Work::text(ondemand::value& value, std::string_view token, const Node* node) {
     // To consume it is enough.
@@ -762,15 +800,15 @@ const char* Decoder::Work::document(std::string_view value) {
     if (value.empty()) {
         return "empty value";
     }
-    if (value.starts_with("\xEF\xBB\xBF")) {
-        return "not JSON: a byte order mark";
-    }
     const std::size_t needed = value.size() + simdjson::SIMDJSON_PADDING + plan.longest_name;
     if (padded.size() < needed) {
         padded.resize(std::bit_ceil(needed));
     }
     std::memcpy(padded.data(), value.data(), value.size());
     std::memset(padded.data() + value.size(), ' ', simdjson::SIMDJSON_PADDING);
+    if (value.starts_with("\xEF\xBB\xBF")) {
+        return "not JSON: a byte order mark";
+    }
     escapes = std::memchr(padded.data(), '\\', value.size()) != nullptr;
     ++serial;
 
@@ -910,6 +948,7 @@ void Decoder::append(const Record& record) {
     }
 
     const config::Source& source = *plan_->source;
+    w.remember(record);
     if (!record.damage.empty()) {
         w.set_aside(record, std::string(record.damage));
     } else if (!record.has_value) {

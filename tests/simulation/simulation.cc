@@ -247,6 +247,7 @@ void Simulation::begin_life(bool last) {
     options.owner = "life" + std::to_string(lives_);
     options.seed = random_.next();
     options.workers = static_cast<int>(random_.between(1, 3));
+    options.closed_bytes = random_.below(3) == 0 ? 4096 : 64 << 20;
     options.say = [this](const std::string& line) { say("  says: " + line); };
     daemon::Engine::Seams seams{
         .log = log_,
