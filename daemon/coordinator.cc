@@ -818,11 +818,13 @@ void Coordinator::apply_pressure() {
     report_.input_paused_reason = std::move(reason);
 }
 
+void Coordinator::name_stop_savepoint(const std::string& savepoint) {
+    std::lock_guard lock(mutex_);
+    stop_savepoint_ = savepoint;
+}
+
 void Coordinator::request_stop(const std::string& savepoint) {
-    {
-        std::lock_guard lock(mutex_);
-        stop_savepoint_ = savepoint;
-    }
+    name_stop_savepoint(savepoint);
     stop_requested_.store(true);
 }
 

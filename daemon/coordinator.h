@@ -95,6 +95,8 @@ class Coordinator {
     // In order: nothing unfinished fires; a last checkpoint, or the savepoint of this name, then
     // `finished`. For a savepoint a replay is gone through first.
     void request_stop(const std::string& savepoint = "");
+    // A drain, or `--until end`, ends with the savepoint of this name instead of a checkpoint.
+    void name_stop_savepoint(const std::string& savepoint);
     // As `--until end` from now: `ends` are read up to, every window closes, then as request_stop().
     void request_drain(model::Offsets ends);
     // Freezes a savepoint. The outcome is had once, by the ticket, when there is one.
