@@ -45,6 +45,8 @@ class HttpTest : public testing::Test {
             {.status = [this] { return status_; },
              .stop = [this](StopRequest) { stopped_ = true; },
              .checkpoint = [this](Done done) { waiting_.set_value(std::move(done)); },
+             .savepoint = {},
+             .remove_savepoint = {},
              .more_metrics = {}},
             clock_);
         ASSERT_TRUE(server) << server.error().text;
