@@ -189,7 +189,7 @@ class Savepoint(Base):
         self.run_command(daemon, "stop", daemon.config, "--drain")
         self.assertEqual(daemon.wait_exit(), 0, daemon.log_tail())
         outcome = self.judge(daemon)
-        self.assertFalse(outcome.open_windows["short"])
+        self.assertFalse(outcome.open_windows.get("short"))
 
     # ---- taken while it runs
 
@@ -213,8 +213,9 @@ class Savepoint(Base):
         self.read(daemon)
         taken = self.take(daemon, "shared")
         self.assertGreater(taken["shared_bytes"], 0)
-        status = daemon.wait_status(lambda status: any(c["kind"] == "savepoint" for c in status["checkpoints"]), "it")
-        self.assertEqual({c["kind"] for c in status["checkpoints"]}, {"checkpoint", "savepoint"})
+        daemon.wait_status(
+            lambda status: {c["kind"] for c in status["checkpoints"]} == {"checkpoint", "savepoint"}, "both kinds"
+        )
         (one,) = json.loads(self.run_command(daemon, "savepoint", "list", daemon.config, "--json").stdout)
         self.assertEqual((one["name"], one["owner"]), ("shared", "user"))
         self.assertGreater(one["shared_bytes"], 0)
@@ -270,6 +271,7 @@ class Savepoint(Base):
         name = status["completion"]["name"]
         self.run_command(daemon, "savepoint", "cancel", daemon.config, name)
         self.assertEqual(self.savepoints(daemon), [])
+        daemon.wait_status(lambda status: not status["completion"]["name"], "nothing is being completed")
         self.run_command(daemon, "savepoint", "cancel", daemon.config, name, code=1)
 
     def test_kept_in_a_folder_of_the_users_own(self):
