@@ -189,17 +189,17 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     // After a start from an older snapshot the same numbers may have gone to other decisions. Then
     // what follows in the journal is not what followed this snapshot.
     TRY(entries, journal_->entries_after(meta.journal_number));
-    if (!entries.empty()) {
-        const model::Barrier& next = entries.front();
+    for (const model::Barrier& next : entries) {
         bool ahead = next.number <= meta.number;
         for (const state::PartitionMeta& partition : meta.partitions) {
             const auto at = next.next_offsets.find(partition.partition);
             ahead |= at != next.next_offsets.end() && at->second < partition.next_offset;
         }
         if (ahead) {
-            return model::invalid("was taken on a way that was left: the journal goes on from an "
-                                  "older snapshot with barrier " +
-                                  std::to_string(next.number));
+            return model::invalid(
+                "was taken on a way that was left: the journal goes on from an older snapshot with "
+                "barrier " +
+                std::to_string(next.number));
         }
     }
     return {};
@@ -589,11 +589,18 @@ bool Engine::prepare() {
             until_.push_back(until(known.size() + a));
         }
     }
+    for (const model::Barrier& barrier : *entries) {
+        if (barrier.kind == model::BarrierKind::close) {
+            meta_.closed = std::max(meta_.closed, barrier.time);
+        }
+    }
+    std::erase_if(*entries, [](const model::Barrier& barrier) {
+        return barrier.kind == model::BarrierKind::close;  // no worker has a part in it
+    });
     start_.meta = meta_;
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.greatest_number = greatest_number();
-    start_.sent_deadline = sent_deadline();
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,
@@ -607,30 +614,6 @@ bool Engine::prepare() {
     workers_.resize(std::min(wanted, partitions_.size()));
     stage_ = Stage::open;
     return true;
-}
-
-// How far results in event time have left, by what Redis and the checkpoint say.
-model::EventTime Engine::sent_deadline() const {
-    model::EventTime deadline = kNoTime;
-    const sinks::ControlHash found = sink_->handshake();
-    for (std::size_t r = 0; r < pipeline_.reductions.size(); ++r) {
-        const config::Reduction& reduction = pipeline_.reductions[r];
-        if (reduction.time != config::TimeKind::event) {
-            continue;
-        }
-        model::EventTime end = meta_.reductions[r].acknowledged.value_or(kNoTime);
-        if (const auto lanes = found.lanes.find(reduction.id);
-            lanes != found.lanes.end() && found.lineage == meta_.lineage) {
-            for (const auto& mark : lanes->second) {
-                end = std::max(end, mark ? mark->end : kNoTime);
-            }
-        }
-        if (end != kNoTime) {
-            deadline =
-                std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
-        }
-    }
-    return deadline;
 }
 
 // ---- the gate opens
