@@ -490,19 +490,27 @@ bool Engine::greet_sink() {
     sinks::Begin begin;
     begin.lineage = meta_.lineage;
     begin.barrier = meta_.number;
-    for (const state::ReductionMeta& reduction : meta_.reductions) {
-        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
-    }
-    if (meta_.reset_sink && found.lineage != meta_.lineage) {
+    // Without a control hash there is nothing to reset: what is retained is sent, as after a loss.
+    if (meta_.reset_sink && found.present && found.lineage != meta_.lineage) {
         begin.mode = sinks::Begin::Mode::reset;
-        if (found.present && found.lineage == meta_.origin_lineage &&
-            found.barrier <= meta_.origin_number) {
+        if (found.lineage == meta_.origin_lineage && found.barrier <= meta_.origin_number) {
             // Nothing was sent behind the savepoint: what Redis has is what the savepoint knows.
             begin.lanes = found.lanes;
-        } else if (found.present) {
-            options_.say("the results in Redis, of lineage " + found.lineage +
-                         " up to barrier " + std::to_string(found.barrier) +
+        } else {
+            options_.say("the results in Redis, of lineage " + found.lineage + " up to barrier " +
+                         std::to_string(found.barrier) +
                          ", are taken over; final ones may be written again");
+        }
+        // Redis may have lost results meanwhile: nobody is to vouch for more than it has.
+        for (state::ReductionMeta& reduction : meta_.reductions) {
+            const auto frontier = found.frontiers.find(reduction.id);
+            const model::EventTime there =
+                frontier == found.frontiers.end() ? model::kBeforeAll : frontier->second;
+            const model::EventTime kept = std::max(there, reduction.dropped.value_or(kNoTime));
+            if (reduction.acknowledged && kept < *reduction.acknowledged) {
+                reduction.acknowledged =
+                    kept == kNoTime ? std::nullopt : std::optional<model::EventTime>(kept);
+            }
         }
     } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
             return fail(
@@ -518,6 +526,9 @@ bool Engine::greet_sink() {
                 ", the journal ends at " + std::to_string(journal_->last_number()) +
                 ": the journal has lost its tail, or another state of the same name and lineage "
                 "writes there");
+    }
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
     }
     begun_ = true;
     sink_->begin(std::move(begin));
