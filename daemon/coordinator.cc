@@ -674,7 +674,8 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     if (undertaking.checkpoint) {
         job.meta = meta_;
         job.meta.number = job.number;
-        job.meta.journal_number = journaled_;
+        // In a replay the journal goes on behind it: what follows is needed to start from here.
+        job.meta.journal_number = std::min(journaled_, job.number);
         job.meta.reset_sink = false;
         job.meta.clock = undertaking.order.barrier.clock;
         job.meta.partitions.clear();

@@ -227,6 +227,15 @@ void Simulation::collect_journal() {
     // An entry that was torn off may have been numbered again by the next life.
     barriers_.erase(barriers_.upper_bound(opened->journal->last_number()), barriers_.end());
     for (model::Barrier& barrier : *entries) {
+        if (narrate_) {
+            std::string at;
+            for (const auto& [partition, offset] : barrier.next_offsets) {
+                at += " " + std::to_string(partition.id) + "@" + std::to_string(offset);
+            }
+            say("  journal: " + std::to_string(barrier.number) + " kind " +
+                std::to_string(static_cast<int>(barrier.kind)) + " time " +
+                std::to_string(barrier.time) + at);
+        }
         barriers_[barrier.number] = std::move(barrier);
     }
     lineages_[lineage] = barriers_;
