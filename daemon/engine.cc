@@ -6,6 +6,7 @@
 
 #include "config/inputs.h"
 #include "daemon/partition_meta.h"
+#include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
 
@@ -134,7 +135,16 @@ bool Engine::open_journal() {
         options_.say("journal: " + repair);
     }
     journal_ = std::move(opened->journal);
-    if (!options_.from.empty() && !options_.fresh && has_state()) {
+    from_ = options_.from;
+    if (const auto interrupted = state::read_file(seams_.disk, catalogue_.paths().from(), 1 << 16)) {
+        // The journal may be of the new lineage already, and no snapshot is: only the same start
+        // leads out of this.
+        if (from_.empty() && !options_.fresh) {
+            from_ = *interrupted;
+            options_.say("a start from " + from_ +
+                         " was interrupted before its first checkpoint: it begins again");
+        }
+    } else if (!options_.from.empty() && !options_.fresh && has_state()) {
         return fail(kExitLocked,
                     pipeline_.state.directory +
                         " has a state of its own; --from gives it up: confirm with --fresh --yes");
@@ -150,7 +160,7 @@ bool Engine::open_journal() {
     restore.inputs_text = pipeline_.inputs;
     restore.verify_full = pipeline_.state.verify_full;
     restore.fresh = options_.fresh;
-    restore.from = options_.from;
+    restore.from = from_;
     restore.inputs_fit = [this](const std::string& recorded) {
         return config::same_but_for_name(recorded, pipeline_.inputs);
     };
@@ -289,7 +299,7 @@ bool Engine::finish_restore() {
     for (const state::PartitionMeta& partition : meta_.partitions) {
         partitions_.push_back(partition.partition);
     }
-    from_savepoint_ = !options_.from.empty();
+    from_savepoint_ = !from_.empty();
     stage_ = from_savepoint_ ? Stage::first : Stage::sink;
     return true;
 }
@@ -348,6 +358,9 @@ bool Engine::first_checkpoint() {
             return fail(kExitStateBroken, result->error.text);
         }
         meta_ = result->meta;
+        if (auto forgotten = forget_interruption(); !forgotten) {
+            return fail(kExitStateBroken, forgotten.error().text);
+        }
         stage_ = Stage::sink;
         return true;
     }
@@ -359,7 +372,14 @@ bool Engine::first_checkpoint() {
     model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
     number = std::max(number, greatest_number());
     if (from_savepoint_) {
-        options_.say("a new lineage begins from " + options_.from + " (" + meta_.pipeline +
+        if (auto noted = state::write_file_durably(seams_.disk, catalogue_.paths().from(), from_);
+            !noted) {
+            return noted.error().kind == model::ErrorKind::exhausted
+                       ? wait_for("disk: " + noted.error().text)
+                       : fail(kExitStateBroken, noted.error().text);
+        }
+        SLUICE_FAIL_POINT("from.noted");
+        options_.say("a new lineage begins from " + from_ + " (" + meta_.pipeline +
                      ", taken " + meta_.taken + ", every byte compared with its manifest); results "
                      "behind it are written again, final ones as well");
         meta_.origin_lineage = meta_.lineage;
@@ -387,6 +407,16 @@ bool Engine::first_checkpoint() {
     job.inputs_text = pipeline_.inputs;
     snapshotter_->submit(std::move(job));
     return true;
+}
+
+// There is a first checkpoint: the next start goes on from it.
+model::Status Engine::forget_interruption() {
+    SLUICE_FAIL_POINT("from.first_checkpoint");
+    if (seams_.disk.info(catalogue_.paths().from())) {
+        TRY(seams_.disk.remove(catalogue_.paths().from()));
+        TRY(seams_.disk.sync_directory(catalogue_.paths().root));
+    }
+    return {};
 }
 
 bool Engine::resolve_start() {
@@ -501,11 +531,15 @@ bool Engine::greet_sink() {
                          std::to_string(found.barrier) +
                          ", are taken over; final ones may be written again");
         }
-        // Redis may have lost results meanwhile: nobody is to vouch for more than it has.
+        // Redis may have lost results meanwhile: nobody is to vouch for more than it has. And what
+        // another lineage has written is not what the savepoint knows: all that is retained goes
+        // out again.
         for (state::ReductionMeta& reduction : meta_.reductions) {
             const auto frontier = found.frontiers.find(reduction.id);
             const model::EventTime there =
-                frontier == found.frontiers.end() ? model::kBeforeAll : frontier->second;
+                frontier == found.frontiers.end() || found.lineage != meta_.origin_lineage
+                    ? model::kBeforeAll
+                    : frontier->second;
             const model::EventTime kept = std::max(there, reduction.dropped.value_or(kNoTime));
             if (reduction.acknowledged && kept < *reduction.acknowledged) {
                 reduction.acknowledged =

@@ -34,6 +34,8 @@ struct StatePaths {
     }
     std::string savepoints() const { return root + "/savepoints"; }  // every one is frozen here
     std::string savepoint(const std::string& name) const { return savepoints() + "/" + name; }
+    // A start from this savepoint was asked for, and its first checkpoint is not there yet.
+    std::string from() const { return root + "/FROM"; }
     std::string live() const { return root + "/live"; }
     std::string inputs() const { return root + "/inputs"; }
     std::string journal() const { return root + "/journal"; }

@@ -258,24 +258,28 @@ void Simulation::begin_life(bool last) {
         // The one before died before its lineage was durable; it is begun again, or forgotten.
         rollback_.reset();
     }
+    // One that was interrupted begins again by itself.
+    std::string from =
+        state::read_file(*disk_, std::string(kDirectory) + "/FROM", 4096).value_or("");
     if (lives_ > 1 && random_.one_in(8)) {
-        options.from = some_savepoint();
-        if (!options.from.empty()) {
+        if (const std::string chosen = some_savepoint(); !chosen.empty()) {
+            from = options.from = chosen;
             options.fresh = true;
-            const auto text =
-                state::read_file(*disk_, options.from + "/" + state::kManifestName, 1 << 20);
-            const auto meta = text ? state::parse_manifest(*text)
-                                   : model::Result<state::CheckpointMeta>(
-                                         std::unexpected(text.error()));
-            if (!meta) {
-                fail(options.from + ": " + meta.error().text);
-            } else {
-                // Decisions behind the savepoint are taken back with it.
-                Barriers held = lineages_[meta->lineage];
-                held.erase(held.upper_bound(meta->journal_number), held.end());
-                rollback_.emplace(options.lineage, std::move(held));
-                say("from " + options.from + ", barrier " + std::to_string(meta->number));
-            }
+        }
+    }
+    if (!from.empty()) {
+        const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);
+        const auto meta =
+            text ? state::parse_manifest(*text)
+                 : model::Result<state::CheckpointMeta>(std::unexpected(text.error()));
+        if (!meta) {
+            fail(from + ": " + meta.error().text);
+        } else {
+            // Decisions behind the savepoint are taken back with it.
+            Barriers held = lineages_[meta->lineage];
+            held.erase(held.upper_bound(meta->journal_number), held.end());
+            rollback_.emplace(options.lineage, std::move(held));
+            say("from " + from + ", barrier " + std::to_string(meta->number));
         }
     }
     options.owner = "life" + std::to_string(lives_);
