@@ -136,7 +136,8 @@ bool Engine::open_journal() {
     }
     journal_ = std::move(opened->journal);
     from_ = options_.from;
-    if (const auto interrupted = state::read_file(seams_.disk, catalogue_.paths().from(), 1 << 16)) {
+    if (const auto interrupted =
+            state::read_file(seams_.disk, catalogue_.paths().from(), 1 << 16)) {
         // The journal may be of the new lineage already, and no snapshot is: only the same start
         // leads out of this.
         if (from_.empty() && !options_.fresh) {
@@ -379,8 +380,9 @@ bool Engine::first_checkpoint() {
                        : fail(kExitStateBroken, noted.error().text);
         }
         SLUICE_FAIL_POINT("from.noted");
-        options_.say("a new lineage begins from " + from_ + " (" + meta_.pipeline +
-                     ", taken " + meta_.taken + ", every byte compared with its manifest); results "
+        options_.say("a new lineage begins from " + from_ + " (" + meta_.pipeline + ", taken " +
+                     meta_.taken +
+                     ", every byte compared with its manifest); results "
                      "behind it are written again, final ones as well");
         meta_.origin_lineage = meta_.lineage;
         meta_.origin_number = meta_.number;
@@ -547,12 +549,11 @@ bool Engine::greet_sink() {
             }
         }
     } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
-            return fail(
-                kExitDamaged,
-                "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
-                    found.lineage + ", this state to " + meta_.lineage +
-                    ": another state of the same name writes there, or this one was lost and "
-                    "begun anew; --fresh takes the results over");
+        return fail(kExitDamaged,
+                    "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
+                        found.lineage + ", this state to " + meta_.lineage +
+                        ": another state of the same name writes there, or this one was lost and "
+                        "begun anew; --fresh takes the results over");
     } else if (found.present && found.barrier > journal_->last_number()) {
         return fail(
             kExitDamaged,

@@ -146,7 +146,7 @@ class Engine {
     bool fresh_start_ = false;
     std::string from_;             // Options::from, or that of a start that was interrupted
     bool from_savepoint_ = false;  // a new lineage begins from what was restored
-    std::string source_lacks_;  // what Kafka no longer has of what the restore needs
+    std::string source_lacks_;     // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
     std::vector<Coordinator::Found> found_;  // to be taken up when live time begins

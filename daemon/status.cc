@@ -68,15 +68,18 @@ json to_value(const ReductionStatus& reduction) {
 }
 
 json to_value(const CheckpointStatus& checkpoint) {
-    return {{"id", checkpoint.id},
-            {"kind", checkpoint.kind},
-            {"taken", print_time(checkpoint.taken)},
-            {"bytes", checkpoint.bytes},
-            {"new_bytes", checkpoint.new_bytes},
-            {"pause_us", checkpoint.pause_us},
-            {"duration_ms", checkpoint.duration_ms},
-            {"path", checkpoint.path},
-            {"shared_bytes", checkpoint.shared_bytes}};
+    json value = {{"id", checkpoint.id},
+                  {"kind", checkpoint.kind},
+                  {"taken", print_time(checkpoint.taken)},
+                  {"bytes", checkpoint.bytes},
+                  {"new_bytes", checkpoint.new_bytes},
+                  {"pause_us", checkpoint.pause_us},
+                  {"duration_ms", checkpoint.duration_ms},
+                  {"path", checkpoint.path}};
+    if (checkpoint.kind == "savepoint") {
+        value["shared_bytes"] = checkpoint.shared_bytes;
+    }
+    return value;
 }
 
 json to_value(const CompletionStatus& completion) {

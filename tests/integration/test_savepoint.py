@@ -5,12 +5,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 
 from harness import daemon as program
 from harness import traffic, waiting
 from harness.world import World
-from oracle import database
 
 BEGIN = 1_714_521_600_000
 SHORT = """

@@ -129,7 +129,7 @@ class Simulation {
     using Barriers = std::map<model::BarrierNumber, model::Barrier>;
     std::optional<std::pair<state::Lineage, Barriers>> rollback_;
     std::map<std::string, Barriers> lineages_;  // what the journal held of each, last
-    std::set<std::string> older_;  // keys that Redis had when a rollback was seen
+    std::set<std::string> older_;               // keys that Redis had when a rollback was seen
     std::uint64_t savepoint_names_ = 0;
     std::set<std::string> complete_;  // savepoints that were seen standing alone
     Run run_;
@@ -214,7 +214,8 @@ void Simulation::collect_journal() {
     if (rollback_ && opened->journal->lineage() == rollback_->first) {
         barriers_ = rollback_->second;
         for (const auto& [key, value] : redis_.dump()) {
-            older_.insert(key);  // results that were taken back stay, where no newer one has their key
+            older_.insert(
+                key);  // results that were taken back stay, where no newer one has their key
         }
         ++run_.rollbacks;
         rollback_.reset();
@@ -269,9 +270,9 @@ void Simulation::begin_life(bool last) {
     }
     if (!from.empty()) {
         const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);
-        const auto meta =
-            text ? state::parse_manifest(*text)
-                 : model::Result<state::CheckpointMeta>(std::unexpected(text.error()));
+        const auto meta = text
+                              ? state::parse_manifest(*text)
+                              : model::Result<state::CheckpointMeta>(std::unexpected(text.error()));
         if (!meta) {
             fail(from + ": " + meta.error().text);
         } else {

@@ -25,8 +25,8 @@ struct Run {
     std::uint64_t savepoints = 0;   // taken
     std::uint64_t completions = 0;  // savepoints seen standing alone
     std::uint64_t rollbacks = 0;    // lives that began from a savepoint
-    std::uint64_t replays = 0;  // lives that had something to replay
-    std::uint64_t trace = 0;    // hash over what happened: equal for equal seeds
+    std::uint64_t replays = 0;      // lives that had something to replay
+    std::uint64_t trace = 0;        // hash over what happened: equal for equal seeds
 };
 
 struct Limits {

@@ -71,7 +71,7 @@ TEST(CommandLine, WrongUsageIs64WithTheNearestName) {
 }
 
 TEST(CommandLine, WhatIsNotBuiltYetSaysSo) {
-    for (const char* name : {"plan", "reload", "pause", "resume", "savepoint", "state", "compare",
+    for (const char* name : {"plan", "reload", "pause", "resume", "state", "compare",
                              "offsets", "eval", "tap", "doctor", "schema", "completion"}) {
         const Leave later = leave({name, "x", "--anything"});
         EXPECT_EQ(later.exit_code, 64);
@@ -91,8 +91,7 @@ TEST(CommandLine, WhatIsNotBuiltYetSaysSo) {
 
 TEST(CommandLine, EveryCommandHasJsonAndHelpWithTwoExamples) {
     for (const char* name :
-         {"run", "check", "status", "stop", "checkpoint", "savepoint", "init", "version",
-          "demo"}) {
+         {"run", "check", "status", "stop", "checkpoint", "savepoint", "init", "version", "demo"}) {
         const Leave help = leave({name, "--help"});
         EXPECT_EQ(help.exit_code, 0);
         EXPECT_NE(help.out.find("--json"), std::string::npos) << name;

@@ -193,16 +193,35 @@ TEST(SignalsTest, QuitLeavesAtOnce) {
 TEST(SignalsTest, WhatIsNotBuiltYetIsLoggedAndHarmless) {
     const Outcome outcome = with_signals(
         [](pid_t child) {
-            // Each is sent when the one before was read, or two of a kind would become one.
             kill(child, SIGHUP);
-            kill(child, SIGUSR1);
-            kill(child, SIGUSR2);
             kill(child, SIGPIPE);
             kill(child, SIGTERM);
         },
         true);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("signal=TERM"), std::string::npos) << outcome.err;
+}
+
+TEST(SignalsTest, UserSignalsAskForSavepoints) {
+    const Outcome outcome = with_signals(
+        [](pid_t child) {
+            kill(child, SIGUSR1);
+            kill(child, SIGUSR2);
+        },
+        true);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find('p'), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find('S'), std::string::npos) << outcome.out;
+}
+
+TEST(SignalsTest, TermBehindUsr2GivesUp) {
+    const Outcome outcome = with_signals(
+        [](pid_t child) {
+            kill(child, SIGUSR2);
+            kill(child, SIGTERM);
+        },
+        false);
+    EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
 }
 
 // ---- notes to the service manager ----

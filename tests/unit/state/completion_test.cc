@@ -183,7 +183,8 @@ TEST(CompletionTest, ACrashAnywhereLosesNothing) {
                 const auto next = disk.after_crash(at);
                 Catalogue catalogue(*next, StatePaths{"/state", folder});
                 ASSERT_TRUE(catalogue.sweep());
-                ASSERT_GE(savepoints(*next, folder).size(), 1u) << "a savepoint is never lost: " << at;
+                ASSERT_GE(savepoints(*next, folder).size(), 1u)
+                    << "a savepoint is never lost: " << at;
                 expect_whole(*next, folder);
                 Behind behind(*next, folder);
                 behind.finish();
