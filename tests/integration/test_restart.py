@@ -259,8 +259,8 @@ class Restart(World):
         client = self.redis.client()
         self.addCleanup(client.close)
         lineages = [client.call("HGET", f"sluice:{self.topic}", "lineage")]
-        for point in ("fresh.marked", "fresh.lineage_begun", "snapshot.synced", "snapshot.committed",
-                      "fresh.begun", "sink.before_transaction", "sink.reset"):
+        for point in ("begin.noted", "begin.lineage", "snapshot.synced", "snapshot.committed",
+                      "begin.first_checkpoint", "sink.before_transaction", "sink.reset"):
             self.assertEqual(
                 daemon.run("--fresh", "--yes", environment={"SLUICE_FAIL_POINT": point}), -9, daemon.log_tail()
             )

@@ -76,6 +76,9 @@ int main(int argc, char** argv) {
             total.damages += run.damages;
             total.fresh_starts += run.fresh_starts;
             total.barriers += run.barriers;
+            total.savepoints += run.savepoints;
+            total.completions += run.completions;
+            total.rollbacks += run.rollbacks;
             if (one || !run.failure.empty()) {
                 print(seed, run);
             }
@@ -97,7 +100,8 @@ int main(int argc, char** argv) {
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
         "records, %llu barriers, %llu losses of "
-        "Redis' data, %llu damaged checkpoints, %llu fresh starts\n",
+        "Redis' data, %llu damaged checkpoints, %llu fresh starts, %llu savepoints, %llu of them seen "
+        "complete, %llu starts from one\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -107,6 +111,9 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.barriers),
         static_cast<unsigned long long>(total.losses),
         static_cast<unsigned long long>(total.damages),
-        static_cast<unsigned long long>(total.fresh_starts));
+        static_cast<unsigned long long>(total.fresh_starts),
+        static_cast<unsigned long long>(total.savepoints),
+        static_cast<unsigned long long>(total.completions),
+        static_cast<unsigned long long>(total.rollbacks));
     return failed == 0 ? 0 : 1;
 }

@@ -43,8 +43,10 @@ class HttpTest : public testing::Test {
         auto server = HttpServer::open(
             settings_,
             {.status = [this] { return status_; },
-             .stop = [this] { stopped_ = true; },
+             .stop = [this](StopRequest) { stopped_ = true; },
              .checkpoint = [this](Done done) { waiting_.set_value(std::move(done)); },
+             .savepoint = {},
+             .remove_savepoint = {},
              .more_metrics = {}},
             clock_);
         ASSERT_TRUE(server) << server.error().text;
@@ -205,10 +207,14 @@ TEST_F(HttpTest, ReplacesASocketThatNobodyListensOn) {
 
 TEST_F(HttpTest, DoesNotTakeASocketFromALivingServer) {
     open();
-    const auto second = HttpServer::open(
-        settings_,
-        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .more_metrics = {}},
-        clock_);
+    const auto second = HttpServer::open(settings_,
+                                         {.status = [] { return Status{}; },
+                                          .stop = {},
+                                          .checkpoint = {},
+                                          .savepoint = {},
+                                          .remove_savepoint = {},
+                                          .more_metrics = {}},
+                                         clock_);
     ASSERT_FALSE(second);
     EXPECT_NE(second.error().text.find("another daemon"), std::string::npos);
     EXPECT_EQ(get("/livez").status, 200);
@@ -235,10 +241,14 @@ TEST_F(HttpTest, AnAddressInUseIsAnError) {
     HttpSettings second = settings_;
     second.socket_path += "2";
     second.port = server_->port();
-    EXPECT_FALSE(HttpServer::open(
-        second,
-        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .more_metrics = {}},
-        clock_));
+    EXPECT_FALSE(HttpServer::open(second,
+                                  {.status = [] { return Status{}; },
+                                   .stop = {},
+                                   .checkpoint = {},
+                                   .savepoint = {},
+                                   .remove_savepoint = {},
+                                   .more_metrics = {}},
+                                  clock_));
 }
 
 TEST_F(HttpTest, TcpMayBeOff) {

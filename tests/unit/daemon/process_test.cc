@@ -146,11 +146,21 @@ Outcome with_signals(const std::function<void(pid_t)>& meanwhile, bool leave_on_
             if (pipe(stopped.data()) != 0) {
                 return 1;
             }
-            const auto signals = Signals::open([&](const std::string& name) {
-                if (leave_on_stop || name == "nothing") {
-                    [[maybe_unused]] const auto count = write(stopped[1], "x", 1);
-                }
-                [[maybe_unused]] const auto told = write(STDOUT_FILENO, "s", 1);
+            const auto stop = [&](const char* said) {
+                return [&, said](const std::string& name) {
+                    if (leave_on_stop || name == "nothing") {
+                        [[maybe_unused]] const auto count = write(stopped[1], "x", 1);
+                    }
+                    [[maybe_unused]] const auto told = write(STDOUT_FILENO, said, 1);
+                };
+            };
+            const auto signals = Signals::open({
+                .stop = stop("s"),
+                .stop_with_savepoint = stop("S"),
+                .savepoint =
+                    [](const std::string&) {
+                        [[maybe_unused]] const auto told = write(STDOUT_FILENO, "p", 1);
+                    },
             });
             [[maybe_unused]] const auto up = write(STDOUT_FILENO, "u", 1);
             char byte = 0;
@@ -183,16 +193,35 @@ TEST(SignalsTest, QuitLeavesAtOnce) {
 TEST(SignalsTest, WhatIsNotBuiltYetIsLoggedAndHarmless) {
     const Outcome outcome = with_signals(
         [](pid_t child) {
-            // Each is sent when the one before was read, or two of a kind would become one.
             kill(child, SIGHUP);
-            kill(child, SIGUSR1);
-            kill(child, SIGUSR2);
             kill(child, SIGPIPE);
             kill(child, SIGTERM);
         },
         true);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("signal=TERM"), std::string::npos) << outcome.err;
+}
+
+TEST(SignalsTest, UserSignalsAskForSavepoints) {
+    const Outcome outcome = with_signals(
+        [](pid_t child) {
+            kill(child, SIGUSR1);
+            kill(child, SIGUSR2);
+        },
+        true);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find('p'), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find('S'), std::string::npos) << outcome.out;
+}
+
+TEST(SignalsTest, TermBehindUsr2GivesUp) {
+    const Outcome outcome = with_signals(
+        [](pid_t child) {
+            kill(child, SIGUSR2);
+            kill(child, SIGTERM);
+        },
+        false);
+    EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
 }
 
 // ---- notes to the service manager ----
