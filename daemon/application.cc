@@ -307,6 +307,9 @@ bool Application::start() {
         const bool restored = engine_->stage() >= Engine::Stage::first;
         set_condition("restore", restored, restored ? "" : "restoring");
         refresh_status();
+        // One piece of the start was done, or somebody outside is waited for with patience; a step
+        // that never comes back is what the watchdog is there for.
+        feed_watchdog();
         if (moved) {
             notify_.extend_timeout(kExtendMs);
             continue;
@@ -323,6 +326,15 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+void Application::feed_watchdog() {
+    const std::int64_t interval = notify_.watchdog_interval_ms();
+    const std::int64_t now = clock_.steady_ms();
+    if (interval > 0 && (fed_watchdog_ms_ == 0 || now - fed_watchdog_ms_ >= interval)) {
+        fed_watchdog_ms_ = now;
+        notify_.watchdog();
+    }
 }
 
 void Application::log_rejections() {
@@ -495,7 +507,6 @@ void Application::watch() {
 }
 
 void Application::supervise() {
-    std::int64_t watchdog_ms = 0;
     bool stop_passed_on = false;
     while (true) {
         {
@@ -527,12 +538,7 @@ void Application::supervise() {
         }
         refresh_status();
         settle_checkpoint_requests(false);
-        const std::int64_t now = clock_.steady_ms();
-        if (notify_.watchdog_interval_ms() > 0 &&
-            now - watchdog_ms >= notify_.watchdog_interval_ms()) {
-            watchdog_ms = now;
-            notify_.watchdog();
-        }
+        feed_watchdog();
         main_bell_.wait(100);
     }
 }
@@ -800,7 +806,7 @@ RunState Application::fill_running(Status& status) {
 void Application::fill_checkpoints(Status& status, const Coordinator::Report& report) {
     status.checkpoints_completed = report.checkpoints_completed;
     status.checkpoints_failed = report.checkpoints_failed;
-    status.checkpoint_interval_ms = pipeline_.state.checkpoint_every_ms;
+    status.checkpoint_interval_ms = report.checkpoint_interval_ms;
     if (report.checkpoint_problem != logged_checkpoint_problem_) {
         if (!report.checkpoint_problem.empty()) {
             log_warning("a checkpoint was skipped", {{"reason", report.checkpoint_problem}});

@@ -18,6 +18,12 @@ constexpr std::int64_t kStopPatienceMs = 5000;
 
 }  // namespace
 
+std::int64_t effective_interval_ms(std::int64_t every_ms, std::uint64_t cpu_ns) {
+    const auto cost = static_cast<std::int64_t>(std::min<std::uint64_t>(
+        4 * (cpu_ns / 1'000'000), static_cast<std::uint64_t>(10 * every_ms)));
+    return std::max(every_ms, cost);
+}
+
 // Something that every worker was asked for. Takes effect in the order of issue.
 struct Coordinator::Undertaking {
     Order order;
@@ -78,7 +84,8 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
     }
     owned_ = meta_.partitions.size();
     sent_deadline_ = start.sent_deadline;
-    sent_within_ = std::move(start.sent_within);
+    sent_unknown_ = start.sent_unknown;
+    ends_at_start_ = std::move(start.ends);
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
@@ -89,6 +96,8 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         report_.kept.push_back({std::move(kept), 0});
     }
     checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    checkpoint_interval_ms_ = report_.checkpoint_interval_ms =
+        parts_.pipeline.state.checkpoint_every_ms;
     collect_progress();
     // What was over before the checkpoint: not acknowledged in it, or wanted again because Redis
     // lost it.
@@ -371,7 +380,10 @@ ingest::TimeView Coordinator::time_view() const {
             seen.partition = parts_.partitions[partition.partition];
             seen.watermark = partition.watermark;
             seen.greatest = partition.greatest_timestamp;
-            seen.idle = partition.idle || told_idle.contains(seen.partition);
+            // The journal may say that it is idle, and an earlier run may have read on: what it
+            // sent rested on records that are still to be read.
+            seen.idle =
+                told_idle.contains(seen.partition) || (partition.idle && read_before(partition));
             seen.quiet_since_ms = partition.quiet_since_ms;
             seen.last_arrival_ms = partition.last_arrival_ms;
             view.partitions.push_back(std::move(seen));
@@ -493,19 +505,18 @@ bool Coordinator::above_all_that_was_sent(const ingest::TimeView& view) const {
     if (time_keeper_.watermark(view) < sent_deadline_) {
         return false;
     }
-    if (!sent_within_) {
-        return true;
-    }
-    for (const WorkerProgress& worker : progress_) {
-        for (const PartitionProgress& partition : worker.partitions) {
-            if (partition.partition < sent_within_->size() && !partition.quiet_since_ms &&
-                !worker.until_end_reached &&
-                partition.next_offset < (*sent_within_)[partition.partition]) {
-                return false;
-            }
-        }
-    }
-    return true;
+    return !sent_unknown_ ||
+           std::all_of(progress_.begin(), progress_.end(), [&](const WorkerProgress& worker) {
+               return worker.until_end_reached ||
+                      std::all_of(worker.partitions.begin(), worker.partitions.end(),
+                                  [&](const PartitionProgress& p) { return read_before(p); });
+           });
+}
+
+// Everything of this partition that an earlier run can have read was read by this one, too.
+bool Coordinator::read_before(const PartitionProgress& partition) const {
+    return partition.partition >= ends_at_start_.size() || partition.quiet_since_ms ||
+           partition.next_offset >= ends_at_start_[partition.partition];
 }
 
 // What Redis lost it cannot tell the next start: how far results have left is written down here, as
@@ -537,7 +548,7 @@ void Coordinator::add_partition(Found found) {
 bool Coordinator::decide_checkpoint() {
     const std::int64_t now = parts_.clock.steady_ms();
     if (checkpoints_requested_.load() > checkpoints_begun_ ||
-        now - checkpoint_begun_ms_ >= parts_.pipeline.state.checkpoint_every_ms) {
+        now - checkpoint_begun_ms_ >= checkpoint_interval_ms_) {
         checkpoint_wanted_ = true;
     }
     if (seal_under_way_ || stopping_ || forced_) {
@@ -692,12 +703,10 @@ bool Coordinator::take_snapshotter_result() {
             for (const state::PartitionMeta& partition : result->meta.partitions) {
                 report_.committed_offsets[partition.partition] = partition.next_offset;
             }
-            // A checkpoint that cost much is followed by a pause of four times its time, at most
-            // ten intervals.
-            const auto cost = static_cast<std::int64_t>(result->checkpoint.duration_ms) * 4;
-            checkpoint_earliest_ms_ =
-                checkpoint_begun_ms_ +
-                std::min(cost, 10 * parts_.pipeline.state.checkpoint_every_ms);
+            checkpoint_interval_ms_ = effective_interval_ms(
+                parts_.pipeline.state.checkpoint_every_ms, result->checkpoint.cpu_ns);
+            report_.checkpoint_interval_ms = checkpoint_interval_ms_;
+            checkpoint_earliest_ms_ = 0;
             checkpoints_done_.store(checkpoints_begun_);
         }
         if (checkpoint) {

@@ -52,13 +52,19 @@ struct StartingPoint {
     model::BarrierNumber journal_end = 0;  // the last journaled number
     // Event time: the greatest window end + lateness of any result that an earlier run sent.
     model::EventTime sent_deadline = kNoTime;
-    // Redis lost data, so `sent_deadline` may be too low. Nothing was ever sent that did not follow
-    // from records below these: by partition.
-    std::optional<std::vector<model::Offset>> sent_within;
+    // Redis lost data, so `sent_deadline` may be too low.
+    bool sent_unknown = false;
+    // Where the partitions of `meta` ended at the start, by number: whatever an earlier run did
+    // followed from records below.
+    std::vector<model::Offset> ends;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     std::vector<state::CheckpointSummary> kept;  // the snapshots that are there, newest first
 };
+
+// How far apart checkpoints begin: as asked for, or four times the CPU time that the last one took,
+// at most ten times what was asked for.
+std::int64_t effective_interval_ms(std::int64_t every_ms, std::uint64_t cpu_ns);
 
 class Coordinator {
  public:
@@ -124,7 +130,8 @@ class Coordinator {
         std::optional<Taken> last_checkpoint;        // of this run
         // All that are there, newest first; of earlier runs only what can be seen on the disk.
         std::vector<Taken> kept;
-        std::string checkpoint_problem;  // empty: the last one succeeded
+        std::int64_t checkpoint_interval_ms = 0;  // effective
+        std::string checkpoint_problem;           // empty: the last one succeeded
         std::uint64_t checkpoints_completed = 0;
         std::uint64_t checkpoints_failed = 0;
         model::Offsets committed_offsets;
@@ -152,6 +159,7 @@ class Coordinator {
     bool close_what_is_over();
     void take_up_partitions();
     bool above_all_that_was_sent(const ingest::TimeView& view) const;
+    bool read_before(const PartitionProgress& partition) const;
     bool note_losses();
 
     bool decide_checkpoint();
@@ -188,7 +196,8 @@ class Coordinator {
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
     model::EventTime sent_deadline_ = kNoTime;
-    std::optional<std::vector<model::Offset>> sent_within_;
+    bool sent_unknown_ = false;
+    std::vector<model::Offset> ends_at_start_;
     std::uint64_t sink_generation_ = 0;  // the last one whose losses were taken note of
     bool live_ = false;
     bool close_under_way_ = false;
@@ -196,8 +205,9 @@ class Coordinator {
     bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
-    std::int64_t checkpoint_earliest_ms_ = 0;
-    std::uint64_t checkpoints_begun_ = 0;  // requests that the newest checkpoint answers
+    std::int64_t checkpoint_interval_ms_ = 0;  // effective
+    std::int64_t checkpoint_earliest_ms_ = 0;  // after one that was skipped
+    std::uint64_t checkpoints_begun_ = 0;      // requests that the newest checkpoint answers
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
 

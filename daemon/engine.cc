@@ -566,11 +566,10 @@ bool Engine::prepare() {
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.sent_deadline = sent_deadline();
-    if (sink_->generation() > 0 && !fresh_start_) {
-        start_.sent_within.emplace();
-        for (std::size_t i = 0; i < known.size(); ++i) {
-            start_.sent_within->push_back((*ranges)[i].end);
-        }
+    start_.sent_unknown = sink_->generation() > 0 && !fresh_start_;
+    start_.ends.clear();
+    for (std::size_t i = 0; i < known.size(); ++i) {
+        start_.ends.push_back((*ranges)[i].end);
     }
     start_.kept = kept_;
     start_.open_ends.clear();

@@ -130,6 +130,8 @@ class Snapshotter {
     std::optional<PreparedRun> run_;
     std::string path_;
     std::int64_t begun_ms_ = 0;
+    std::int64_t cpu_ns_ = 0;             // of the job's earlier steps
+    std::int64_t step_cpu_ns_ = 0;        // the thread's CPU time when this step began
     std::unique_ptr<Verifier> verifier_;  // null: nothing is to be verified, or all is
     CheckpointId verifies_ = 0;
     bool damaged_ = false;  // what is live comes from a damaged snapshot

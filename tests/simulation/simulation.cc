@@ -208,7 +208,7 @@ void Simulation::collect_journal() {
         fail("journal: " + entries.error().text);
         return;
     }
-    if (opened->journal->lineage() != lineage_) {
+    if (opened->journal->has_lineage() && opened->journal->lineage() != lineage_) {
         // A fresh start: nothing from before counts any more but what Redis still shows.
         if (lineage_ != state::Lineage{}) {
             ++run_.fresh_starts;
@@ -219,9 +219,15 @@ void Simulation::collect_journal() {
         lineage_ = opened->journal->lineage();
         barriers_.clear();
     }
+    if (entries->empty()) {
+        return;
+    }
     // An entry that was torn off may have been numbered again by the next life.
     barriers_.erase(barriers_.upper_bound(opened->journal->last_number()), barriers_.end());
     for (model::Barrier& barrier : *entries) {
+        say("  journal: " + std::to_string(barrier.number) + " kind " +
+            std::to_string(static_cast<int>(barrier.kind)) + " time " +
+            std::to_string(barrier.time));
         barriers_[barrier.number] = std::move(barrier);
     }
 }
@@ -238,7 +244,6 @@ void Simulation::begin_life(bool last) {
     options.until_end = last;
     if (lives_ > 1 && random_.one_in(12)) {
         options.fresh = true;
-        redis_.forget_finals();
         say("fresh");
     }
     options.boot = "life" + std::to_string(lives_);

@@ -159,6 +159,17 @@ TEST(Snapshot, RetentionByBytesCountsASharedFileOnce) {
     EXPECT_EQ(p.catalogue.list()->size(), 2u);
 }
 
+TEST(Snapshot, SaysWhatItCostTheThread) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    p.clock.cpu_per_look_ns = 1000;
+    const auto first = p.checkpoint(1);
+    EXPECT_EQ(first.checkpoint.cpu_ns, 6'000u) << "six phases, a look before and behind each";
+    const auto second = p.checkpoint(2);
+    EXPECT_EQ(second.checkpoint.cpu_ns, 6'000u) << "of this job alone";
+}
+
 TEST(Snapshot, BelowTheReserveItIsSkippedAndTheNextOneHasEverything) {
     const auto disk = new_disk();
     Process p(*disk);
