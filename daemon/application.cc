@@ -9,6 +9,7 @@
 #include <random>
 
 #include "config/secret.h"
+#include "daemon/check.h"
 #include "daemon/control.h"
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
@@ -165,6 +166,14 @@ bool Application::open() {
         note_failure(kExitLocked, directory + ": " + unmade.message());
         return false;
     }
+    if (const std::string problem = file_system_problem(directory); !problem.empty()) {
+        if (!options_.force) {
+            note_failure(kExitLocked,
+                         directory + ": " + problem + "; --force takes it all the same");
+            return false;
+        }
+        log_warning("the file system is taken on demand", {{"reason", problem}});
+    }
     auto patience = state::StateLock::sleeping_patience();
     patience.wait = [this, sleep = patience.wait](model::DurationMs ms) {
         return !stop_requested_ && sleep(ms);
@@ -259,6 +268,8 @@ bool Application::open() {
     options.fresh = options_.fresh;
     options.until_end = options_.until_end;
     options.keep_open = options_.keep_open;
+    options.accept_gap = options_.accept_gap;
+    options.accept_compacted = options_.accept_compacted;
     const std::string boot = boot_id();
     options.boot = boot;
     options.lineage = new_lineage();

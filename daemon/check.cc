@@ -2,6 +2,7 @@
 
 #include <hiredis/hiredis.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -87,6 +88,14 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
             add(loaded, "source.partitions", Severity::error,
                 "Kafka has no partition from " + std::to_string(range.first) + " to " +
                     std::to_string(range.last));
+        }
+    }
+    if (const auto compacted = (*log)->compacted_topics(kTimeoutMs)) {
+        for (const std::string& topic : *compacted) {
+            add(loaded, source.topics.size() > 1 ? "source.topics" : "source.topic",
+                Severity::error,
+                "the topic `" + topic + "` is compacted: records may be missing anywhere",
+                "`run --accept-compacted` reads it all the same");
         }
     }
     if (const auto ranges = (*log)->ranges(*partitions, kTimeoutMs); !ranges) {
@@ -183,12 +192,39 @@ void check_secrets(Loaded& loaded, const config::Environment& environment) {
     check_secret(loaded, environment, loaded.pipeline->sink.password, "sink.password");
 }
 
+std::string file_system_problem_of(std::uint64_t type) {
+    static constexpr std::pair<std::uint64_t, const char*> kUnsafe[] = {
+        {0x6969, "NFS"},      {0x517b, "SMB"},      {0xff534d42, "CIFS"},
+        {0xfe534d42, "SMB2"}, {0x65735546, "FUSE"}, {0x5346414f, "AFS"},
+        {0x564c, "NCP"},      {0x4d44, "FAT"},      {0x2011bab0, "exFAT"},
+    };
+    for (const auto& [number, name] : kUnsafe) {
+        if (number == type) {
+            return std::string("the file system is ") + name +
+                   ", which is not known to keep what was synced, or to link files";
+        }
+    }
+    return {};
+}
+
+std::string file_system_problem(const std::string& path) {
+    struct statfs facts{};
+    if (statfs(path.c_str(), &facts) != 0) {
+        return {};
+    }
+    return file_system_problem_of(static_cast<std::uint32_t>(facts.f_type));
+}
+
 void check_machine(Loaded& loaded, const config::Environment& environment) {
     const config::State& state = loaded.pipeline->state;
     const std::filesystem::path folder = existing(state.directory);
     if (access(folder.c_str(), W_OK | X_OK) != 0) {
         add(loaded, "state.directory", Severity::warning,
             "the state directory " + state.directory + " cannot be written by this user");
+    }
+    if (const std::string problem = file_system_problem(folder); !problem.empty()) {
+        add(loaded, "state.directory", Severity::warning, problem,
+            "`run` refuses it without --force");
     }
     struct statvfs disk{};
     if (statvfs(folder.c_str(), &disk) == 0) {

@@ -3,6 +3,7 @@
 // Each finding is a diagnostic at the place of a key, so that everything is reported in one form.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,12 @@ void check_kafka_properties(config::Loaded& loaded);
 // Whether the secrets can be read now. Outside the service manager its credentials are not there;
 // that is a warning. Blocks (reads files).
 void check_secrets(config::Loaded& loaded, const config::Environment& environment);
+
+// Why the file system under `path` is not known to keep what it was told to (fsync, links, locks);
+// empty: nothing is against it. `run --force` takes it all the same.
+std::string file_system_problem(const std::string& path);
+// The same by the number that statfs(2) gives.
+std::string file_system_problem_of(std::uint64_t type);
 
 // Memory, disk and the state directory of this machine. Blocks (asks the file system).
 void check_machine(config::Loaded& loaded, const config::Environment& environment);

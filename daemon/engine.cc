@@ -201,6 +201,9 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
         const state::PartitionMeta& partition = meta.partitions[i];
         const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
         if (!gone.empty()) {
+            if (options_.accept_gap && partition.next_offset < ranges[i].begin) {
+                continue;  // skip_gaps()
+            }
             missing += (missing.empty() ? "" : "; ") + gone;
             continue;
         }
@@ -213,6 +216,12 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
             continue;
         }
         TRY(found, seams_.log.probe(wanted[i], partition.probe->offset, kAskTimeoutMs));
+        if (!found && options_.accept_compacted) {
+            options_.say(model::to_string(wanted[i]) + ": the record at offset " +
+                         std::to_string(partition.probe->offset) +
+                         " is gone; accepted, the topic may be compacted");
+            continue;
+        }
         if (!found || *found != partition.probe->hash) {
             missing +=
                 (missing.empty() ? "" : "; ") + model::to_string(wanted[i]) +
@@ -497,9 +506,56 @@ bool Engine::greet_sink() {
     return true;
 }
 
+// What compaction took is missing in the middle, where nobody can see it.
+bool Engine::refuses_compacted() {
+    if (options_.accept_compacted) {
+        return false;
+    }
+    const auto compacted = seams_.log.compacted_topics(kAskTimeoutMs);
+    if (!compacted) {
+        wait_for("kafka: " + compacted.error().text);
+        return true;
+    }
+    if (compacted->empty()) {
+        return false;
+    }
+    std::string names;
+    for (const std::string& topic : *compacted) {
+        names += (names.empty() ? "" : ", ") + topic;
+    }
+    wait_for("kafka: " + names +
+             ": the topic is compacted, so records may be missing anywhere; --accept-compacted "
+             "reads it all the same");
+    return true;
+}
+
+// Takes the restored positions above what is gone. How much the windows miss nobody knows, so the
+// first record behind a gap says from where on they are complete, as at a first start.
+void Engine::skip_gaps(const std::vector<ingest::LogRange>& ranges) {
+    for (std::size_t i = 0; options_.accept_gap && i < meta_.partitions.size(); ++i) {
+        state::PartitionMeta& partition = meta_.partitions[i];
+        if (partition.next_offset >= ranges[i].begin) {
+            continue;
+        }
+        options_.say(ingest::missing_range(partition.partition, partition.next_offset, ranges[i]) +
+                     "; accepted");
+        const auto skipped = static_cast<std::uint64_t>(ranges[i].begin - partition.next_offset);
+        partition.ledger.consumed += skipped;
+        partition.ledger.skipped += skipped;
+        partition.next_offset = ranges[i].begin;
+        partition.read_from_zero = false;
+        partition.incomplete_before.reset();
+        partition.probe.reset();
+        gap_accepted_ = true;
+    }
+}
+
 // Everything that is looked up once, before the first record: the journal behind the checkpoint,
 // ends, partitions that are new.
 bool Engine::prepare() {
+    if (refuses_compacted()) {
+        return false;
+    }
     auto entries = journal_->entries_after(meta_.number);
     if (!entries) {
         return fail(exit_code_of(entries.error()), entries.error().text);
@@ -525,6 +581,7 @@ bool Engine::prepare() {
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }
+    skip_gaps(*ranges);
     until_.clear();
     found_.clear();
     const auto until = [&](std::size_t i) {
@@ -675,6 +732,9 @@ void Engine::run() {
         std::move(start_));
     for (const Coordinator::Found& found : found_) {
         coordinator_->add_partition(found);
+    }
+    if (gap_accepted_) {
+        coordinator_->request_checkpoint();  // it was accepted for this start, and holds for ever
     }
     stage_ = Stage::running;
 }
