@@ -41,7 +41,8 @@ struct Coordinator::Undertaking {
     std::vector<model::EventTime> frontiers;
 
     bool journaled() const {
-        return order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind);
+        return (order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind)) ||
+               (order.kind == Order::Kind::close && order.barrier.number != 0);
     }
     bool seals() const {
         return order.seal_after || order.kind == Order::Kind::spill ||
@@ -83,9 +84,6 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         replay_.push_back(std::move(barrier));
     }
     owned_ = meta_.partitions.size();
-    sent_deadline_ = start.sent_deadline;
-    sent_unknown_ = start.sent_unknown;
-    ends_at_start_ = std::move(start.ends);
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
@@ -130,7 +128,6 @@ bool Coordinator::step() {
     busy |= feed_replay();
     if (live_) {
         take_up_partitions();
-        busy |= note_losses();
         busy |= decide_time();
     }
     busy |= close_what_is_over();
@@ -259,6 +256,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
             INVARIANT(false, "a spill of a replay does not wait for its turn");
         case Order::Kind::close:
             close_under_way_ = false;
+            meta_.closed = std::max(meta_.closed, order.time);
+            journaled_ = std::max(journaled_, barrier.number);
             for (std::size_t r = 0; r < open_ends_.size(); ++r) {
                 const config::Reduction& reduction = parts_.pipeline.reductions[r];
                 if (reduction.time == config::TimeKind::event) {
@@ -370,8 +369,10 @@ ingest::TimeView Coordinator::time_view() const {
     // be decided again with every step.
     std::set<model::Partition> told_idle;
     for (const auto& undertaking : undertakings_) {
-        const auto& idle = undertaking->order.barrier.idle;
-        told_idle.insert(idle.begin(), idle.end());
+        if (undertaking->order.kind == Order::Kind::barrier) {
+            const auto& idle = undertaking->order.barrier.idle;
+            told_idle.insert(idle.begin(), idle.end());
+        }
     }
     for (const WorkerProgress& worker : progress_) {
         view.cap_wanted |= worker.wants_cap;
@@ -380,10 +381,11 @@ ingest::TimeView Coordinator::time_view() const {
             seen.partition = parts_.partitions[partition.partition];
             seen.watermark = partition.watermark;
             seen.greatest = partition.greatest_timestamp;
-            // The journal may say that it is idle, and an earlier run may have read on: what it
-            // sent rested on records that are still to be read.
+            // What the journal says of an earlier run holds until the partition has a record. That
+            // run may have read one, and sent results that rest on it: no cut may come before this
+            // one has looked.
             seen.idle =
-                told_idle.contains(seen.partition) || (partition.idle && read_before(partition));
+                (partition.idle && partition.end_seen) || told_idle.contains(seen.partition);
             seen.quiet_since_ms = partition.quiet_since_ms;
             seen.last_arrival_ms = partition.last_arrival_ms;
             view.partitions.push_back(std::move(seen));
@@ -446,6 +448,12 @@ bool Coordinator::close_what_is_over() {
             Order order;
             order.kind = Order::Kind::close;
             order.time = over;
+            if (over > meta_.closed) {
+                order.barrier.kind = model::BarrierKind::close;
+                order.barrier.number = ++number_;
+                order.barrier.time = over;
+                order.barrier.clock = time_keeper_.next_clock();
+            }
             undertake(std::move(order));
             return true;
         }
@@ -468,7 +476,9 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    if (!above_all_that_was_sent(view)) {
+    if (time_keeper_.watermark(view) < meta_.closed) {
+        // Results have left without these partitions, perhaps in an earlier run; until the
+        // watermark is past them, a record of theirs could still fall into such a window.
         std::lock_guard lock(mutex_);
         found_.insert(found_.begin(), found.begin(), found.end());
         return;
@@ -497,44 +507,6 @@ void Coordinator::take_up_partitions() {
         issue(std::move(barrier));
     }
     owned_ += found.size();
-}
-
-// Earlier runs sent results without the partitions that were found since; until the watermark is
-// past them, a record of theirs could still fall into such a window.
-bool Coordinator::above_all_that_was_sent(const ingest::TimeView& view) const {
-    if (time_keeper_.watermark(view) < sent_deadline_) {
-        return false;
-    }
-    return !sent_unknown_ ||
-           std::all_of(progress_.begin(), progress_.end(), [&](const WorkerProgress& worker) {
-               return worker.until_end_reached ||
-                      std::all_of(worker.partitions.begin(), worker.partitions.end(),
-                                  [&](const PartitionProgress& p) { return read_before(p); });
-           });
-}
-
-// Everything of this partition that an earlier run can have read was read by this one, too.
-bool Coordinator::read_before(const PartitionProgress& partition) const {
-    return partition.partition >= ends_at_start_.size() || partition.quiet_since_ms ||
-           partition.next_offset >= ends_at_start_[partition.partition];
-}
-
-// What Redis lost it cannot tell the next start: how far results have left is written down here, as
-// a cut. Without it, a partition that is found later could begin below them.
-bool Coordinator::note_losses() {
-    const std::uint64_t generation = parts_.sink.generation();
-    if (generation == sink_generation_ || stopping_ || forced_) {
-        return false;
-    }
-    sink_generation_ = generation;
-    ingest::TimeView view = time_view();
-    view.take_up = true;
-    bool issued = false;
-    for (model::Barrier& barrier : time_keeper_.decide(view)) {
-        issue(std::move(barrier));
-        issued = true;
-    }
-    return issued;
 }
 
 void Coordinator::add_partition(Found found) {

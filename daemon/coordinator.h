@@ -6,7 +6,10 @@
 // that depends on a number leaves before that number is in the journal: the queue is the proof.
 //
 //   cut, cap, idle, tick   journal → the emitter may fire what a tick closed
-//   close                  the emitter may fire what no record can reach any more
+//   close                  journal → the emitter may fire what no record can reach any more. The
+//                          entry says how far results may have left: which partitions they rest on
+//                          is not written down elsewhere, and one that a restart finds must not add
+//                          to them
 //   seal, spill            the snapshotter gets the sealed tables and the offsets that belong to
 //   them
 //
@@ -47,16 +50,9 @@ namespace sluice::daemon {
 
 // What the coordinator starts from: a restored checkpoint and the journal behind it.
 struct StartingPoint {
-    state::CheckpointMeta meta;            // reductions in the pipeline's order
-    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
+    state::CheckpointMeta meta;  // reductions in the pipeline's order; `closed` by the journal
+    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, but for closes
     model::BarrierNumber journal_end = 0;  // the last journaled number
-    // Event time: the greatest window end + lateness of any result that an earlier run sent.
-    model::EventTime sent_deadline = kNoTime;
-    // Redis lost data, so `sent_deadline` may be too low.
-    bool sent_unknown = false;
-    // Where the partitions of `meta` ended at the start, by number: whatever an earlier run did
-    // followed from records below.
-    std::vector<model::Offset> ends;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     std::vector<state::CheckpointSummary> kept;  // the snapshots that are there, newest first
@@ -158,9 +154,6 @@ class Coordinator {
     bool decide_time();
     bool close_what_is_over();
     void take_up_partitions();
-    bool above_all_that_was_sent(const ingest::TimeView& view) const;
-    bool read_before(const PartitionProgress& partition) const;
-    bool note_losses();
 
     bool decide_checkpoint();
     void begin_checkpoint();
@@ -195,10 +188,6 @@ class Coordinator {
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
-    model::EventTime sent_deadline_ = kNoTime;
-    bool sent_unknown_ = false;
-    std::vector<model::Offset> ends_at_start_;
-    std::uint64_t sink_generation_ = 0;  // the last one whose losses were taken note of
     bool live_ = false;
     bool close_under_way_ = false;
 

@@ -619,15 +619,17 @@ bool Engine::prepare() {
             until_.push_back(until(known.size() + a));
         }
     }
+    for (const model::Barrier& barrier : *entries) {
+        if (barrier.kind == model::BarrierKind::close) {
+            meta_.closed = std::max(meta_.closed, barrier.time);
+        }
+    }
+    std::erase_if(*entries, [](const model::Barrier& barrier) {
+        return barrier.kind == model::BarrierKind::close;  // no worker has a part in it
+    });
     start_.meta = meta_;
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
-    start_.sent_deadline = sent_deadline();
-    start_.sent_unknown = sink_->generation() > 0 && !fresh_start_;
-    start_.ends.clear();
-    for (std::size_t i = 0; i < known.size(); ++i) {
-        start_.ends.push_back((*ranges)[i].end);
-    }
     start_.kept = kept_;
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
@@ -643,30 +645,6 @@ bool Engine::prepare() {
     workers_.resize(std::min(wanted, partitions_.size()));
     stage_ = Stage::open;
     return true;
-}
-
-// How far results in event time have left, by what Redis and the checkpoint say.
-model::EventTime Engine::sent_deadline() const {
-    model::EventTime deadline = kNoTime;
-    const sinks::ControlHash found = sink_->handshake();
-    for (std::size_t r = 0; r < pipeline_.reductions.size(); ++r) {
-        const config::Reduction& reduction = pipeline_.reductions[r];
-        if (reduction.time != config::TimeKind::event) {
-            continue;
-        }
-        model::EventTime end = meta_.reductions[r].acknowledged.value_or(kNoTime);
-        if (const auto lanes = found.lanes.find(reduction.id);
-            lanes != found.lanes.end() && found.lineage == meta_.lineage) {
-            for (const auto& mark : lanes->second) {
-                end = std::max(end, mark ? mark->end : kNoTime);
-            }
-        }
-        if (end != kNoTime) {
-            deadline =
-                std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
-        }
-    }
-    return deadline;
 }
 
 // ---- the gate opens

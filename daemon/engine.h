@@ -123,7 +123,6 @@ class Engine {
     bool prepare();
     bool refuses_compacted();
     void skip_gaps(const std::vector<ingest::LogRange>& ranges);
-    model::EventTime sent_deadline() const;
     bool fail(int exit_code, std::string text);
     void note_damage(const model::Error& error);
     model::Status mark_beginning();
