@@ -620,6 +620,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     }
     if (undertaking.checkpoint) {
         job.meta = meta_;
+        parts_.emitter.keep_completeness(job.meta);
         job.meta.number = job.number;
         job.meta.journal_number = journaled_;
         job.meta.reset_sink = false;

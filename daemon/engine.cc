@@ -687,7 +687,7 @@ void Engine::run() {
     if (!restore_->from().empty() && !restore_->every_byte()) {
         snapshotter_->verify(restore_->from(), meta_);
     }
-    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
+    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_);
     Coordinator::Parts parts{
         .pipeline = pipeline_,
         .partitions = partitions_,

@@ -237,6 +237,8 @@ TEST(Snapshot, EveryMemberSurvivesTheManifest) {
     meta.closed = 17;
     meta.tick = 15'000;
     meta.cap = 99;
+    meta.event_completeness = {{100, model::kAfterAll}, {200, 150}, {300, model::kBeforeAll}};
+    meta.processing_completeness = {{-1, 7}};
     meta.inputs = inputs_hash("x");
     meta.files = {{"000001.sst", 5, std::string(32, 'a')}};
     meta.reductions[0].acknowledged = 10;
