@@ -765,6 +765,8 @@ RunState Application::fill_running(Status& status) {
     status.sink.retries = sink.retries;
     status.sink.reconnects = sink.reconnects;
     status.sink.refused = sink.refused;
+    status.sink.retention_ms = report.retention_ms;
+    status.sink.given_up = report.retention_given_up;
     status.sink.last_error = sink.last_error;
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();

@@ -55,7 +55,8 @@ struct Coordinator::Undertaking {
 struct Coordinator::Retained {
     struct Acknowledged {
         model::EventTime frontier;
-        model::EventTime at;  // wall clock
+        model::EventTime at;      // wall clock
+        std::uint64_t bytes = 0;  // of what it covers beyond the one before, as last measured
     };
     std::deque<Acknowledged> history;  // ascending
     model::EventTime noted = kNoTime;
@@ -599,6 +600,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
     }
+    give_up_retained();
     for (std::size_t r = 0; r < meta_.reductions.size(); ++r) {
         state::ReductionMeta& kept = meta_.reductions[r];
         if (undertaking.frontiers[r] != kNoTime) {
@@ -618,6 +620,14 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
             kept.fired = parts_.emitter.fired(r);
         }
     }
+    for (std::size_t r = 0; undertaking.checkpoint && r < retained_.size(); ++r) {
+        model::EventTime after = retained_[r].dropped;
+        for (const Retained::Acknowledged& one : retained_[r].history) {
+            job.measure.push_back({meta_.reductions[r].number, after, one.frontier});
+            after = one.frontier;
+        }
+    }
+    measuring_ = job.measure;
     if (undertaking.checkpoint) {
         job.meta = meta_;
         parts_.emitter.keep_completeness(job.meta);
@@ -673,6 +683,7 @@ bool Coordinator::take_snapshotter_result() {
             ++report_.checkpoints_completed;
             report_.last_checkpoint = Taken{result->checkpoint, pauses_[result->number] / 1000};
             list_kept(*result);
+            note_measured(measuring_, result->measured);
             for (const state::PartitionMeta& partition : result->meta.partitions) {
                 report_.committed_offsets[partition.partition] = partition.next_offset;
             }
@@ -734,13 +745,65 @@ void Coordinator::note_acknowledged() {
         } else if (frontier > retained.noted) {
             // What was acknowledged before this start counts its retention from now: when it was is
             // not kept.
-            retained.history.push_back({frontier, parts_.clock.wall_ms()});
+            retained.history.push_back({frontier, parts_.clock.wall_ms(), 0});
             retained.noted = frontier;
             if (SLUICE_MUTANT(DROP_ON_ACKNOWLEDGEMENT)) {
                 static_cast<void>(parts_.store.set_dropped(meta_.reductions[r].number, frontier));
             }
         }
     }
+}
+
+// What is retained beyond its bytes goes, the oldest first, whichever reduction it is of.
+void Coordinator::give_up_retained() {
+    std::uint64_t bytes = 0;
+    for (const Retained& retained : retained_) {
+        for (const Retained::Acknowledged& one : retained.history) {
+            bytes += one.bytes;
+        }
+    }
+    while (bytes > parts_.pipeline.sink.result_retention_bytes) {
+        Retained* oldest = nullptr;
+        for (Retained& retained : retained_) {
+            if (!retained.history.empty() &&
+                (oldest == nullptr || retained.history.front().at < oldest->history.front().at)) {
+                oldest = &retained;
+            }
+        }
+        if (oldest == nullptr) {
+            return;
+        }
+        const Retained::Acknowledged& one = oldest->history.front();
+        bytes -= std::min(bytes, one.bytes);
+        ++retention_given_up_;
+        oldest->expire(one.frontier);
+    }
+}
+
+// Whatever a checkpoint found a stretch to hold. The rest of the history came since.
+void Coordinator::note_measured(const std::vector<state::SnapshotJob::Stretch>& stretches,
+                                const std::vector<std::uint64_t>& bytes) {
+    for (std::size_t i = 0; i < std::min(stretches.size(), bytes.size()); ++i) {
+        auto& history = retained_[index_of(meta_, stretches[i].reduction)].history;
+        const auto found = std::find_if(history.begin(), history.end(), [&](const auto& one) {
+            return one.frontier == stretches[i].up_to;
+        });
+        if (found != history.end()) {
+            found->bytes = bytes[i];
+        }
+    }
+}
+
+// How far back what Redis has acknowledged can be sent again.
+model::DurationMs Coordinator::retention_reached() const {
+    const model::EventTime now = parts_.clock.wall_ms();
+    model::EventTime oldest = now;
+    for (const Retained& retained : retained_) {
+        if (!retained.history.empty()) {
+            oldest = std::min(oldest, retained.history.front().at);
+        }
+    }
+    return now - oldest;
 }
 
 model::EventTime Coordinator::past_retention(const Retained& retained) const {
@@ -887,6 +950,8 @@ void Coordinator::publish() {
     report_.number = number_;
     report_.watermark = time_keeper_.watermark(view);
     report_.acknowledged = acknowledged();
+    report_.retention_ms = retention_reached();
+    report_.retention_given_up = retention_given_up_;
     report_.open_windows.resize(open_ends_.size());
     for (std::size_t r = 0; r < open_ends_.size(); ++r) {
         std::uint64_t in_tables = 0;

@@ -123,6 +123,8 @@ class Coordinator {
         model::EventTime watermark = kNoTime;        // the pipeline's
         std::vector<model::EventTime> acknowledged;  // by reduction
         std::vector<std::uint64_t> open_windows;     // by reduction
+        model::DurationMs retention_ms = 0;          // how far back results can be sent again
+        std::uint64_t retention_given_up = 0;        // frontiers, because of their bytes
         std::optional<Taken> last_checkpoint;        // of this run
         // All that are there, newest first; of earlier runs only what can be seen on the disk.
         std::vector<Taken> kept;
@@ -164,6 +166,10 @@ class Coordinator {
 
     std::vector<model::EventTime> acknowledged() const;
     void note_acknowledged();
+    void give_up_retained();
+    void note_measured(const std::vector<state::SnapshotJob::Stretch>& stretches,
+                       const std::vector<std::uint64_t>& bytes);
+    model::DurationMs retention_reached() const;
     model::EventTime past_retention(const Retained& retained) const;
 
     std::size_t table_bytes() const;
@@ -208,6 +214,8 @@ class Coordinator {
     std::vector<std::set<model::EventTime>>
         open_ends_;                   // by reduction: known to hold rows, not closed
     std::vector<Retained> retained_;  // by reduction
+    std::vector<state::SnapshotJob::Stretch> measuring_;  // of the checkpoint under way
+    std::uint64_t retention_given_up_ = 0;
     std::vector<WorkerProgress> progress_;
 
     std::atomic<Outcome> outcome_ = Outcome::running;

@@ -311,6 +311,10 @@ void Snapshotter::retain() {
             }
         }
         SLUICE_FAIL_POINT("snapshot.dropped");
+        for (const auto& stretch : job_.measure) {
+            result_.measured.push_back(
+                store_.bytes_between(stretch.reduction, stretch.after, stretch.up_to));
+        }
         auto retention = options_.retention;
         if (verifier_ != nullptr) {
             retention.unverified = verifies_;

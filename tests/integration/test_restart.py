@@ -117,6 +117,25 @@ class Restart(World):
             self.assertEqual(one["bytes"], sum(file.stat().st_size for file in kept[one["id"]].iterdir()))
         self.assertEqual(daemon.terminate(), 0)
 
+    def test_retained_results_are_bounded_in_bytes(self):
+        # Every record a key of its own, so that windows weigh something.
+        reduction = SHORT.replace("5s", "1s").replace('["user"]', '[{ offset = "kafka.offset" }]')
+        daemon = self.sluice(self.configure(
+            reduction, source=SOURCE, sink='result_retention = "1h"\nresult_retention_bytes = "64KiB"',
+            state='checkpoint = { every = "100ms" }',
+        ))
+        daemon.start()
+        for _ in range(60):
+            status = daemon.wait_read(self.ends())
+            if status["sink"]["given_up"]:
+                break
+            self.produce(500)
+        self.assertGreater(status["sink"]["given_up"], 0)
+        self.assertIn("retention_ms", status["sink"])
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+
     def test_a_kill_is_replayed(self):
         daemon = self.make()
         self.record_redis()
