@@ -9,6 +9,7 @@
 #include <random>
 
 #include "config/secret.h"
+#include "daemon/check.h"
 #include "daemon/control.h"
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
@@ -335,6 +336,8 @@ bool Application::open() {
     options.from = options_.from;
     options.until_end = options_.until_end;
     options.keep_open = options_.keep_open;
+    options.accept_gap = options_.accept_gap;
+    options.accept_compacted = options_.accept_compacted;
     const std::string boot = boot_id();
     options.boot = boot;
     options.lineage = new_lineage();
@@ -383,6 +386,9 @@ bool Application::start() {
         const bool restored = engine_->stage() >= Engine::Stage::first;
         set_condition("restore", restored, restored ? "" : "restoring");
         refresh_status();
+        // One piece of the start was done, or somebody outside is waited for with patience; a step
+        // that never comes back is what the watchdog is there for.
+        feed_watchdog();
         if (moved) {
             notify_.extend_timeout(kExtendMs);
             continue;
@@ -399,6 +405,15 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+void Application::feed_watchdog() {
+    const std::int64_t interval = notify_.watchdog_interval_ms();
+    const std::int64_t now = clock_.steady_ms();
+    if (interval > 0 && (fed_watchdog_ms_ == 0 || now - fed_watchdog_ms_ >= interval)) {
+        fed_watchdog_ms_ = now;
+        notify_.watchdog();
+    }
 }
 
 void Application::log_rejections() {
@@ -589,7 +604,6 @@ void Application::watch() {
 }
 
 void Application::supervise() {
-    std::int64_t watchdog_ms = 0;
     bool stop_passed_on = false;
     while (true) {
         {
@@ -628,12 +642,7 @@ void Application::supervise() {
         tell_progress();
         settle_checkpoint_requests(false);
         settle_savepoint_requests(false);
-        const std::int64_t now = clock_.steady_ms();
-        if (notify_.watchdog_interval_ms() > 0 &&
-            now - watchdog_ms >= notify_.watchdog_interval_ms()) {
-            watchdog_ms = now;
-            notify_.watchdog();
-        }
+        feed_watchdog();
         main_bell_.wait(100);
     }
 }
@@ -984,6 +993,8 @@ RunState Application::fill_running(Status& status) {
     status.sink.retries = sink.retries;
     status.sink.reconnects = sink.reconnects;
     status.sink.refused = sink.refused;
+    status.sink.retention_ms = report.retention_ms;
+    status.sink.given_up = report.retention_given_up;
     status.sink.last_error = sink.last_error;
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
@@ -1059,7 +1070,7 @@ void Application::fill_savepoints(Status& status, const Coordinator::Report& rep
 void Application::fill_checkpoints(Status& status, const Coordinator::Report& report) {
     status.checkpoints_completed = report.checkpoints_completed;
     status.checkpoints_failed = report.checkpoints_failed;
-    status.checkpoint_interval_ms = pipeline_.state.checkpoint_every_ms;
+    status.checkpoint_interval_ms = report.checkpoint_interval_ms;
     if (report.checkpoint_problem != logged_checkpoint_problem_) {
         if (!report.checkpoint_problem.empty()) {
             log_warning("a checkpoint was skipped", {{"reason", report.checkpoint_problem}});

@@ -64,6 +64,7 @@ class Application {
     bool open();   // lock, disk, log, HTTP
     bool start();  // until the gate is open
     void log_rejections();
+    void feed_watchdog();
     void begin_threads();
     void supervise();
     void stop_threads();
@@ -137,6 +138,7 @@ class Application {
     Status status_;                      // guarded by status_mutex_
     std::vector<Condition> conditions_;  // main thread
     std::int64_t refreshed_ms_ = 0;
+    std::int64_t fed_watchdog_ms_ = 0;
     std::uint64_t last_records_ = 0, last_results_ = 0;
     std::string logged_checkpoint_problem_, logged_paused_;
     std::uint64_t logged_checkpoints_ = 0;

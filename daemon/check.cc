@@ -2,6 +2,7 @@
 
 #include <hiredis/hiredis.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,6 +91,14 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
             add(loaded, "source.partitions", Severity::error,
                 "Kafka has no partition from " + std::to_string(range.first) + " to " +
                     std::to_string(range.last));
+        }
+    }
+    if (const auto compacted = (*log)->compacted_topics(kTimeoutMs)) {
+        for (const std::string& topic : *compacted) {
+            add(loaded, source.topics.size() > 1 ? "source.topics" : "source.topic",
+                Severity::error,
+                "the topic `" + topic + "` is compacted: records may be missing anywhere",
+                "`run --accept-compacted` reads it all the same");
         }
     }
     if (const auto ranges = (*log)->ranges(*partitions, kTimeoutMs); !ranges) {

@@ -3,6 +3,7 @@
 // Each finding is a diagnostic at the place of a key, so that everything is reported in one form.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

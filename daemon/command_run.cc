@@ -21,13 +21,6 @@ int command_run(const RunOptions& options) {
             stderr);
         return kExitUsage;
     }
-    for (const auto& [wanted, name] : {std::pair{options.accept_gap, "--accept-gap"},
-                                       std::pair{options.accept_compacted, "--accept-compacted"}}) {
-        if (wanted) {
-            std::fprintf(stderr, "sluice: %s is not available in this version\n", name);
-            return kExitUsage;
-        }
-    }
     if (auto sound = model::check_fail_point_environment(); !sound) {
         std::fprintf(stderr, "sluice: %s\n", sound.error().text.c_str());
         return kExitUsage;

@@ -21,6 +21,12 @@ constexpr std::int64_t kCloseEveryMs = 50;
 
 }  // namespace
 
+std::int64_t effective_interval_ms(std::int64_t every_ms, std::uint64_t cpu_ns) {
+    const auto cost = static_cast<std::int64_t>(std::min<std::uint64_t>(
+        4 * (cpu_ns / 1'000'000), static_cast<std::uint64_t>(10 * every_ms)));
+    return std::max(every_ms, cost);
+}
+
 // Something that every worker was asked for. Takes effect in the order of issue.
 struct Coordinator::Undertaking {
     Order order;
@@ -53,7 +59,8 @@ struct Coordinator::Undertaking {
 struct Coordinator::Retained {
     struct Acknowledged {
         model::EventTime frontier;
-        model::EventTime at;  // wall clock
+        model::EventTime at;      // wall clock
+        std::uint64_t bytes = 0;  // of what it covers beyond the one before, as last measured
     };
     std::deque<Acknowledged> history;  // ascending
     model::EventTime noted = kNoTime;
@@ -92,6 +99,8 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         report_.kept.push_back({std::move(kept), 0});
     }
     checkpoint_begun_ms_ = parts_.clock.steady_ms();
+    checkpoint_interval_ms_ = report_.checkpoint_interval_ms =
+        parts_.pipeline.state.checkpoint_every_ms;
     collect_progress();
     // What was over before the checkpoint: not acknowledged in it, or wanted again because Redis
     // lost it.
@@ -532,7 +541,7 @@ void Coordinator::add_partition(Found found) {
 bool Coordinator::decide_checkpoint() {
     const std::int64_t now = parts_.clock.steady_ms();
     if (checkpoints_requested_.load() > checkpoints_begun_ ||
-        now - checkpoint_begun_ms_ >= parts_.pipeline.state.checkpoint_every_ms) {
+        now - checkpoint_begun_ms_ >= checkpoint_interval_ms_) {
         checkpoint_wanted_ = true;
     }
     if (seal_under_way_ || stopping_ || forced_) {
@@ -679,6 +688,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
     }
+    give_up_retained();
     for (std::size_t r = 0; r < meta_.reductions.size(); ++r) {
         state::ReductionMeta& kept = meta_.reductions[r];
         if (undertaking.frontiers[r] != kNoTime) {
@@ -698,8 +708,17 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
             kept.fired = parts_.emitter.fired(r);
         }
     }
+    for (std::size_t r = 0; undertaking.checkpoint && r < retained_.size(); ++r) {
+        model::EventTime after = retained_[r].dropped;
+        for (const Retained::Acknowledged& one : retained_[r].history) {
+            job.measure.push_back({meta_.reductions[r].number, after, one.frontier});
+            after = one.frontier;
+        }
+    }
+    measuring_ = job.measure;
     if (undertaking.checkpoint) {
         job.meta = meta_;
+        parts_.emitter.keep_completeness(job.meta);
         job.meta.number = job.number;
         // In a replay the journal goes on behind it: what follows is needed to start from here.
         job.meta.journal_number = std::min(journaled_, job.number);
@@ -764,15 +783,14 @@ bool Coordinator::take_snapshotter_result() {
             ++report_.checkpoints_completed;
             report_.last_checkpoint = Taken{result->checkpoint, pauses_[result->number] / 1000};
             list_kept(*result);
+            note_measured(measuring_, result->measured);
             for (const state::PartitionMeta& partition : result->meta.partitions) {
                 report_.committed_offsets[partition.partition] = partition.next_offset;
             }
-            // A checkpoint that cost much is followed by a pause of four times its time, at most
-            // ten intervals.
-            const auto cost = static_cast<std::int64_t>(result->checkpoint.duration_ms) * 4;
-            checkpoint_earliest_ms_ =
-                checkpoint_begun_ms_ +
-                std::min(cost, 10 * parts_.pipeline.state.checkpoint_every_ms);
+            checkpoint_interval_ms_ = effective_interval_ms(
+                parts_.pipeline.state.checkpoint_every_ms, result->checkpoint.cpu_ns);
+            report_.checkpoint_interval_ms = checkpoint_interval_ms_;
+            checkpoint_earliest_ms_ = 0;
             checkpoints_done_.store(checkpoints_begun_);
         }
         if (checkpoint) {
@@ -827,13 +845,65 @@ void Coordinator::note_acknowledged() {
         } else if (frontier > retained.noted) {
             // What was acknowledged before this start counts its retention from now: when it was is
             // not kept.
-            retained.history.push_back({frontier, parts_.clock.wall_ms()});
+            retained.history.push_back({frontier, parts_.clock.wall_ms(), 0});
             retained.noted = frontier;
             if (SLUICE_MUTANT(DROP_ON_ACKNOWLEDGEMENT)) {
                 static_cast<void>(parts_.store.set_dropped(meta_.reductions[r].number, frontier));
             }
         }
     }
+}
+
+// What is retained beyond its bytes goes, the oldest first, whichever reduction it is of.
+void Coordinator::give_up_retained() {
+    std::uint64_t bytes = 0;
+    for (const Retained& retained : retained_) {
+        for (const Retained::Acknowledged& one : retained.history) {
+            bytes += one.bytes;
+        }
+    }
+    while (bytes > parts_.pipeline.sink.result_retention_bytes) {
+        Retained* oldest = nullptr;
+        for (Retained& retained : retained_) {
+            if (!retained.history.empty() &&
+                (oldest == nullptr || retained.history.front().at < oldest->history.front().at)) {
+                oldest = &retained;
+            }
+        }
+        if (oldest == nullptr) {
+            return;
+        }
+        const Retained::Acknowledged& one = oldest->history.front();
+        bytes -= std::min(bytes, one.bytes);
+        ++retention_given_up_;
+        oldest->expire(one.frontier);
+    }
+}
+
+// Whatever a checkpoint found a stretch to hold. The rest of the history came since.
+void Coordinator::note_measured(const std::vector<state::SnapshotJob::Stretch>& stretches,
+                                const std::vector<std::uint64_t>& bytes) {
+    for (std::size_t i = 0; i < std::min(stretches.size(), bytes.size()); ++i) {
+        auto& history = retained_[index_of(meta_, stretches[i].reduction)].history;
+        const auto found = std::find_if(history.begin(), history.end(), [&](const auto& one) {
+            return one.frontier == stretches[i].up_to;
+        });
+        if (found != history.end()) {
+            found->bytes = bytes[i];
+        }
+    }
+}
+
+// How far back what Redis has acknowledged can be sent again.
+model::DurationMs Coordinator::retention_reached() const {
+    const model::EventTime now = parts_.clock.wall_ms();
+    model::EventTime oldest = now;
+    for (const Retained& retained : retained_) {
+        if (!retained.history.empty()) {
+            oldest = std::min(oldest, retained.history.front().at);
+        }
+    }
+    return now - oldest;
 }
 
 model::EventTime Coordinator::past_retention(const Retained& retained) const {
@@ -1018,6 +1088,8 @@ void Coordinator::publish() {
     report_.number = number_;
     report_.watermark = time_keeper_.watermark(view);
     report_.acknowledged = acknowledged();
+    report_.retention_ms = retention_reached();
+    report_.retention_given_up = retention_given_up_;
     report_.open_windows.resize(open_ends_.size());
     for (std::size_t r = 0; r < open_ends_.size(); ++r) {
         std::uint64_t in_tables = 0;

@@ -62,6 +62,10 @@ struct StartingPoint {
     std::vector<state::CheckpointSummary> kept;  // the snapshots that are there, newest first
 };
 
+// How far apart checkpoints begin: as asked for, or four times the CPU time that the last one took,
+// at most ten times what was asked for.
+std::int64_t effective_interval_ms(std::int64_t every_ms, std::uint64_t cpu_ns);
+
 class Coordinator {
  public:
     struct Parts {
@@ -135,10 +139,13 @@ class Coordinator {
         model::EventTime watermark = kNoTime;        // the pipeline's
         std::vector<model::EventTime> acknowledged;  // by reduction
         std::vector<std::uint64_t> open_windows;     // by reduction
+        model::DurationMs retention_ms = 0;          // how far back results can be sent again
+        std::uint64_t retention_given_up = 0;        // frontiers, because of their bytes
         std::optional<Taken> last_checkpoint;        // of this run
         // All that are there, newest first; of earlier runs only what can be seen on the disk.
         std::vector<Taken> kept;
-        std::string checkpoint_problem;  // empty: the last one succeeded
+        std::int64_t checkpoint_interval_ms = 0;  // effective
+        std::string checkpoint_problem;           // empty: the last one succeeded
         std::uint64_t checkpoints_completed = 0;
         std::uint64_t checkpoints_failed = 0;
         std::uint64_t savepoints_taken = 0;
@@ -188,6 +195,10 @@ class Coordinator {
 
     std::vector<model::EventTime> acknowledged() const;
     void note_acknowledged();
+    void give_up_retained();
+    void note_measured(const std::vector<state::SnapshotJob::Stretch>& stretches,
+                       const std::vector<std::uint64_t>& bytes);
+    model::DurationMs retention_reached() const;
     model::EventTime past_retention(const Retained& retained) const;
 
     std::size_t table_bytes() const;
@@ -221,8 +232,9 @@ class Coordinator {
     bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
-    std::int64_t checkpoint_earliest_ms_ = 0;
-    std::uint64_t checkpoints_begun_ = 0;  // requests that the newest checkpoint answers
+    std::int64_t checkpoint_interval_ms_ = 0;  // effective
+    std::int64_t checkpoint_earliest_ms_ = 0;  // after one that was skipped
+    std::uint64_t checkpoints_begun_ = 0;      // requests that the newest checkpoint answers
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
     std::map<model::BarrierNumber, WantedSavepoint> seals_savepoint_;
@@ -235,6 +247,8 @@ class Coordinator {
     std::vector<std::set<model::EventTime>>
         open_ends_;                   // by reduction: known to hold rows, not closed
     std::vector<Retained> retained_;  // by reduction
+    std::vector<state::SnapshotJob::Stretch> measuring_;  // of the checkpoint under way
+    std::uint64_t retention_given_up_ = 0;
     std::vector<WorkerProgress> progress_;
 
     std::atomic<Outcome> outcome_ = Outcome::running;

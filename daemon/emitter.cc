@@ -13,8 +13,9 @@ constexpr std::size_t kRowsPerBatch = 2048;
 
 }  // namespace
 
-void extend(CompletenessSteps& steps, model::EventTime until, model::EventTime incomplete_before) {
-    if (!steps.empty() && until <= steps.back().until) {
+void extend(state::CompletenessSteps& steps, model::EventTime until,
+            model::EventTime incomplete_before) {
+    if (until == kNoTime || (!steps.empty() && until <= steps.back().until)) {
         return;
     }
     if (!steps.empty() && steps.back().incomplete_before == incomplete_before) {
@@ -24,9 +25,10 @@ void extend(CompletenessSteps& steps, model::EventTime until, model::EventTime i
     steps.push_back({until, incomplete_before});
 }
 
-model::EventTime incomplete_before(const CompletenessSteps& steps, model::EventTime window_end) {
-    for (const CompletenessStep& step : steps) {
-        if (window_end <= step.until) {
+model::EventTime incomplete_before(const state::CompletenessSteps& steps,
+                                   model::EventTime deadline) {
+    for (const state::CompletenessStep& step : steps) {
+        if (deadline <= step.until) {
             return step.incomplete_before;
         }
     }
@@ -55,13 +57,17 @@ struct Emitter::Reduction {
 };
 
 Emitter::Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::RedisSink& sink,
-                 const std::vector<state::ReductionMeta>& restored)
-    : store_(store), sink_(sink) {
-    INVARIANT(restored.size() == pipeline.reductions.size(), "a frontier for every reduction");
-    for (std::size_t i = 0; i < restored.size(); ++i) {
+                 const state::CheckpointMeta& restored)
+    : store_(store),
+      sink_(sink),
+      event_steps_(restored.event_completeness),
+      processing_steps_(restored.processing_completeness) {
+    INVARIANT(restored.reductions.size() == pipeline.reductions.size(),
+              "a frontier for every reduction");
+    for (std::size_t i = 0; i < restored.reductions.size(); ++i) {
         reductions_.push_back(std::make_unique<Reduction>(
-            static_cast<std::uint32_t>(i), restored[i].number, pipeline.reductions[i],
-            restored[i].acknowledged.value_or(kNoTime)));
+            static_cast<std::uint32_t>(i), restored.reductions[i].number, pipeline.reductions[i],
+            restored.reductions[i].acknowledged.value_or(kNoTime)));
     }
 }
 
@@ -85,6 +91,12 @@ model::EventTime Emitter::fired(std::size_t reduction) const {
 Emitter::FiredCounts Emitter::counts(std::size_t reduction) const {
     std::lock_guard lock(mutex_);
     return reductions_[reduction]->counts;
+}
+
+void Emitter::keep_completeness(state::CheckpointMeta& meta) const {
+    std::lock_guard lock(mutex_);
+    meta.event_completeness = event_steps_;
+    meta.processing_completeness = processing_steps_;
 }
 
 model::EventTime Emitter::allowed_end(const Reduction& reduction,
@@ -192,10 +204,12 @@ model::Result<bool> Emitter::advance(Reduction& reduction, const Allowance& allo
         model::EventTime before = kNoTime;
         {
             std::lock_guard lock(mutex_);
-            before = incomplete_before(reduction.settings.time == config::TimeKind::processing
-                                           ? processing_steps_
-                                           : event_steps_,
-                                       *reduction.open);
+            before = reduction.settings.time == config::TimeKind::processing
+                         ? incomplete_before(processing_steps_, *reduction.open)
+                         : incomplete_before(
+                               event_steps_,
+                               model::saturating_add(*reduction.open,
+                                                     reduction.settings.allowed_lateness_ms));
         }
         reduction.complete = *reduction.open - reduction.settings.window_ms >= before;
         reduction.suppressed = !reduction.complete && reduction.settings.suppress_incomplete;

@@ -38,18 +38,11 @@ struct Allowance {
     model::EventTime incomplete_before = kNoTime;
 };
 
-// What `complete` of a window was judged by when it was first allowed: a window fired again is
-// judged by the same. Ascending by `until`; the last step with its end open is the one in force.
-struct CompletenessStep {
-    model::EventTime until =
-        kNoTime;  // of windows with their end at or below it and above the step before
-    model::EventTime incomplete_before = kNoTime;
-};
-using CompletenessSteps = std::vector<CompletenessStep>;
-
-// Adds what holds for windows that end in (the last `until`, until].
-void extend(CompletenessSteps& steps, model::EventTime until, model::EventTime incomplete_before);
-model::EventTime incomplete_before(const CompletenessSteps& steps, model::EventTime window_end);
+// Adds what holds for windows whose deadline (end + lateness) is in (the last `until`, until].
+void extend(state::CompletenessSteps& steps, model::EventTime until,
+            model::EventTime incomplete_before);
+model::EventTime incomplete_before(const state::CompletenessSteps& steps,
+                                   model::EventTime deadline);
 
 class Emitter {
  public:
@@ -60,10 +53,10 @@ class Emitter {
         model::ValueErrors errors;
     };
 
-    // All are borrowed and outlive the emitter. `restored`, in the pipeline's order: what a
-    // checkpoint holds as acknowledged.
+    // All are borrowed and outlive the emitter. `restored`: its reductions in the pipeline's order,
+    // with what is acknowledged, and what `complete` was judged by so far.
     Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::RedisSink& sink,
-            const std::vector<state::ReductionMeta>& restored);
+            const state::CheckpointMeta& restored);
     ~Emitter();
 
     // Never takes anything back. Thread: any.
@@ -80,6 +73,8 @@ class Emitter {
     // The greatest end fired of a reduction; kNoTime: none. Thread: any.
     model::EventTime fired(std::size_t reduction) const;
     FiredCounts counts(std::size_t reduction) const;  // Thread: any.
+    // Writes what every window allowed so far is judged by into `meta`. Thread: any.
+    void keep_completeness(state::CheckpointMeta& meta) const;
 
  private:
     struct Reduction;
@@ -99,10 +94,10 @@ class Emitter {
     std::atomic<bool> blocked_ = false;
     mutable std::mutex mutex_;
     // The newest allowance, and how often there was one: quiet means that the newest was followed.
-    Allowance allowance_;                 // guarded by mutex_
-    std::uint64_t allowed_ = 0;           // guarded by mutex_
-    CompletenessSteps event_steps_;       // guarded by mutex_
-    CompletenessSteps processing_steps_;  // guarded by mutex_
+    Allowance allowance_;                        // guarded by mutex_
+    std::uint64_t allowed_ = 0;                  // guarded by mutex_
+    state::CompletenessSteps event_steps_;       // guarded by mutex_
+    state::CompletenessSteps processing_steps_;  // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

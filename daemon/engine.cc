@@ -246,6 +246,9 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
         const state::PartitionMeta& partition = meta.partitions[i];
         const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
         if (!gone.empty()) {
+            if (options_.accept_gap && partition.next_offset < ranges[i].begin) {
+                continue;  // skip_gaps()
+            }
             missing += (missing.empty() ? "" : "; ") + gone;
             continue;
         }
@@ -258,6 +261,12 @@ model::Status Engine::source_has(const state::CheckpointMeta& meta) {
             continue;
         }
         TRY(found, seams_.log.probe(wanted[i], partition.probe->offset, kAskTimeoutMs));
+        if (!found && options_.accept_compacted) {
+            options_.say(model::to_string(wanted[i]) + ": the record at offset " +
+                         std::to_string(partition.probe->offset) +
+                         " is gone; accepted, the topic may be compacted");
+            continue;
+        }
         if (!found || *found != partition.probe->hash) {
             missing +=
                 (missing.empty() ? "" : "; ") + model::to_string(wanted[i]) +
@@ -598,9 +607,56 @@ bool Engine::greet_sink() {
     return true;
 }
 
+// What compaction took is missing in the middle, where nobody can see it.
+bool Engine::refuses_compacted() {
+    if (options_.accept_compacted) {
+        return false;
+    }
+    const auto compacted = seams_.log.compacted_topics(kAskTimeoutMs);
+    if (!compacted) {
+        wait_for("kafka: " + compacted.error().text);
+        return true;
+    }
+    if (compacted->empty()) {
+        return false;
+    }
+    std::string names;
+    for (const std::string& topic : *compacted) {
+        names += (names.empty() ? "" : ", ") + topic;
+    }
+    wait_for("kafka: " + names +
+             ": the topic is compacted, so records may be missing anywhere; --accept-compacted "
+             "reads it all the same");
+    return true;
+}
+
+// Takes the restored positions above what is gone. How much the windows miss nobody knows, so the
+// first record behind a gap says from where on they are complete, as at a first start.
+void Engine::skip_gaps(const std::vector<ingest::LogRange>& ranges) {
+    for (std::size_t i = 0; options_.accept_gap && i < meta_.partitions.size(); ++i) {
+        state::PartitionMeta& partition = meta_.partitions[i];
+        if (partition.next_offset >= ranges[i].begin) {
+            continue;
+        }
+        options_.say(ingest::missing_range(partition.partition, partition.next_offset, ranges[i]) +
+                     "; accepted");
+        const auto skipped = static_cast<std::uint64_t>(ranges[i].begin - partition.next_offset);
+        partition.ledger.consumed += skipped;
+        partition.ledger.skipped += skipped;
+        partition.next_offset = ranges[i].begin;
+        partition.read_from_zero = false;
+        partition.incomplete_before.reset();
+        partition.probe.reset();
+        gap_accepted_ = true;
+    }
+}
+
 // Everything that is looked up once, before the first record: the journal behind the checkpoint,
 // ends, partitions that are new.
 bool Engine::prepare() {
+    if (refuses_compacted()) {
+        return false;
+    }
     auto entries = journal_->entries_after(meta_.number);
     if (!entries) {
         return fail(exit_code_of(entries.error()), entries.error().text);
@@ -626,6 +682,7 @@ bool Engine::prepare() {
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }
+    skip_gaps(*ranges);
     until_.clear();
     found_.clear();
     const auto until = [&](std::size_t i) {
@@ -737,7 +794,7 @@ void Engine::run() {
         state::Completion::Options{pipeline_.savepoint.copy,
                                    pipeline_.savepoint.bytes_per_second.value_or(0),
                                    pipeline_.state.reserve_bytes});
-    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
+    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_);
     Coordinator::Parts parts{
         .pipeline = pipeline_,
         .partitions = partitions_,
@@ -763,9 +820,10 @@ void Engine::run() {
     for (const Coordinator::Found& found : found_) {
         coordinator_->add_partition(found);
     }
-    if (meta_.kind == state::SnapshotKind::savepoint) {
-        // It is the user's, who may take it away: what this run rests on is to be its own.
-        static_cast<void>(coordinator_->request_checkpoint());
+    if (meta_.kind == state::SnapshotKind::savepoint || gap_accepted_) {
+        // A savepoint is the user's, who may take it away: what this run rests on is to be its own.
+        // A gap was accepted for this start, and holds for ever.
+        coordinator_->request_checkpoint();
     }
     stage_ = Stage::running;
 }

@@ -58,11 +58,13 @@ class Engine {
         std::string from;  // begin a new lineage from this savepoint; absolute; empty: none
         bool until_end = false;
         bool keep_open = false;
-        std::string boot;          // unique to this start; of [a-z0-9]
-        state::Lineage lineage{};  // random, in case that one begins
-        std::string owner;         // for the fence; no blanks
-        std::uint64_t seed = 0;    // of back-off jitter
-        int workers = 1;           // at most one per partition
+        bool accept_gap = false;        // go on above offsets that are gone
+        bool accept_compacted = false;  // records may be missing anywhere
+        std::string boot;               // unique to this start; of [a-z0-9]
+        state::Lineage lineage{};       // random, in case that one begins
+        std::string owner;              // for the fence; no blanks
+        std::uint64_t seed = 0;         // of back-off jitter
+        int workers = 1;                // at most one per partition
         std::uint64_t closed_bytes = 48 << 20;  // tables of closed slices that wait for a seal
         std::function<model::Result<std::string>()> redis_password;
         std::function<void()> wake_coordinator = [] {};
@@ -126,6 +128,8 @@ class Engine {
     model::BarrierNumber greatest_number();
     bool greet_sink();
     bool prepare();
+    bool refuses_compacted();
+    void skip_gaps(const std::vector<ingest::LogRange>& ranges);
     bool fail(int exit_code, std::string text);
     void note_damage(const model::Error& error);
     model::Status mark_beginning();
@@ -152,6 +156,7 @@ class Engine {
     std::optional<model::RestoreToken> token_;
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
+    bool gap_accepted_ = false;
     bool forget_ = false;  // begin empty, whatever is there
     bool fresh_start_ = false;
     std::vector<state::CheckpointSummary> kept_;

@@ -283,6 +283,11 @@ void add_sink(Families& to, const SinkStatus& sink) {
     to.counter("sink_refused_total", "Results that Redis refused for good.", sink.refused);
     to.counter("sink_replayed_results_total", "Results sent again because Redis had lost them.",
                sink.resent);
+    to.counter("sink_retention_given_up_total",
+               "Times that acknowledged results were given up because of their bytes.",
+               sink.given_up);
+    to.gauge("sink_retention_seconds", "How far back acknowledged results can be sent again.",
+             static_cast<double>(sink.retention_ms) / 1000);
 }
 
 // The standard names, without our prefix.

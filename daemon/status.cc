@@ -92,11 +92,11 @@ json to_value(const CompletionStatus& completion) {
 }
 
 json to_value(const SinkStatus& sink) {
-    return {{"results", sink.results},          {"commands", sink.commands},
-            {"pending", sink.pending},          {"retries", sink.retries},
-            {"reconnects", sink.reconnects},    {"refused", sink.refused},
-            {"last_error", sink.last_error},    {"resent", sink.resent},
-            {"retention_ms", sink.retention_ms}};
+    return {{"results", sink.results},           {"commands", sink.commands},
+            {"pending", sink.pending},           {"retries", sink.retries},
+            {"reconnects", sink.reconnects},     {"refused", sink.refused},
+            {"last_error", sink.last_error},     {"resent", sink.resent},
+            {"retention_ms", sink.retention_ms}, {"given_up", sink.given_up}};
 }
 
 json to_value(const RestoreStatus& restore) {
@@ -580,6 +580,7 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(sink, "refused", status.sink.refused);
     take(sink, "resent", status.sink.resent);
     take(sink, "retention_ms", status.sink.retention_ms);
+    take(sink, "given_up", status.sink.given_up);
     take(sink, "last_error", status.sink.last_error);
     const json& restore = object_in(page, "restore");
     take(restore, "from", status.restore.from);

@@ -83,6 +83,7 @@ struct SinkStatus {
     std::uint64_t refused = 0;
     std::uint64_t resent = 0;            // results sent again because Redis had lost them
     model::DurationMs retention_ms = 0;  // result retention reached
+    std::uint64_t given_up = 0;          // times that retained results went because of their bytes
     std::string last_error;
 };
 

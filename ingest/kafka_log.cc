@@ -537,6 +537,83 @@ model::Result<std::vector<LogRange>> query_ranges(rd_kafka_t* client,
     return ranges;
 }
 
+// librdkafka puts questions about settings to the controller, and waits for it for as long as it
+// may. A cluster whose controller is none of its brokers has none that answers: librdkafka's own
+// mock.
+model::Result<bool> controller_answers(rd_kafka_t* client, int timeout_ms) {
+    const Deadline deadline(timeout_ms);
+    const rd_kafka_metadata_t* metadata = nullptr;
+    if (const auto error =
+            rd_kafka_metadata(client, 0, nullptr, &metadata, std::max(1, timeout_ms));
+        error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return model::unavailable("the brokers cannot be listed: " + text_of(error));
+    }
+    const std::unique_ptr<const rd_kafka_metadata_t, decltype(&rd_kafka_metadata_destroy)> owner(
+        metadata, &rd_kafka_metadata_destroy);
+    const std::int32_t controller = rd_kafka_controllerid(client, std::max(1, deadline.left_ms()));
+    return std::any_of(metadata->brokers, metadata->brokers + metadata->broker_cnt,
+                       [controller](const auto& broker) { return broker.id == controller; });
+}
+
+// `cleanup.policy` of each topic. A broker that does not know the question, or does not answer it
+// to us, leaves it open: that is no reason not to read.
+model::Result<std::vector<std::string>> query_compacted(rd_kafka_t* client,
+                                                        const std::vector<std::string>& topics,
+                                                        int timeout_ms) {
+    const Deadline deadline(timeout_ms);
+    std::vector<std::string> compacted;
+    TRY(answers, controller_answers(client, deadline.left_ms()));
+    if (!answers) {
+        return compacted;
+    }
+    const std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)> queue(
+        rd_kafka_queue_new(client), &rd_kafka_queue_destroy);
+    const std::unique_ptr<rd_kafka_AdminOptions_t, decltype(&rd_kafka_AdminOptions_destroy)>
+        options(rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS),
+                &rd_kafka_AdminOptions_destroy);
+    char text[256];
+    rd_kafka_AdminOptions_set_request_timeout(options.get(), std::max(1, timeout_ms), text,
+                                              sizeof text);
+    for (const std::string& topic : topics) {
+        const std::unique_ptr<rd_kafka_ConfigResource_t, decltype(&rd_kafka_ConfigResource_destroy)>
+            resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()),
+                     &rd_kafka_ConfigResource_destroy);
+        rd_kafka_ConfigResource_t* asked = resource.get();
+        rd_kafka_DescribeConfigs(client, &asked, 1, options.get(), queue.get());
+        const std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)> event(
+            rd_kafka_queue_poll(queue.get(), std::max(1, deadline.left_ms())),
+            &rd_kafka_event_destroy);
+        if (!event) {
+            return model::unavailable("topic " + topic +
+                                      ": its settings cannot be read: no answer");
+        }
+        const auto error = rd_kafka_event_error(event.get());
+        if (error == RD_KAFKA_RESP_ERR__TIMED_OUT || error == RD_KAFKA_RESP_ERR__TRANSPORT) {
+            return model::unavailable("topic " + topic +
+                                      ": its settings cannot be read: " + text_of(error));
+        }
+        const auto* result = rd_kafka_event_DescribeConfigs_result(event.get());
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR || result == nullptr) {
+            continue;
+        }
+        std::size_t count = 0;
+        const auto* const* resources = rd_kafka_DescribeConfigs_result_resources(result, &count);
+        for (std::size_t i = 0; i < count; ++i) {
+            std::size_t entries = 0;
+            const auto* const* configs = rd_kafka_ConfigResource_configs(resources[i], &entries);
+            for (std::size_t e = 0; e < entries; ++e) {
+                const char* value = rd_kafka_ConfigEntry_value(configs[e]);
+                if (value != nullptr &&
+                    std::string_view(rd_kafka_ConfigEntry_name(configs[e])) == "cleanup.policy" &&
+                    std::string_view(value).find("compact") != std::string_view::npos) {
+                    compacted.push_back(topic);
+                }
+            }
+        }
+    }
+    return compacted;
+}
+
 }  // namespace
 
 model::Result<std::vector<Partition>> KafkaLog::partitions(std::int64_t timeout_ms) {
@@ -656,6 +733,15 @@ model::Result<std::optional<std::uint64_t>> KafkaLog::probe(const Partition& par
             return model::unavailable(to_string(partition) + ": the record at offset " +
                                       std::to_string(offset) + " cannot be read: " + trouble);
         });
+}
+
+model::Result<std::vector<std::string>> KafkaLog::compacted_topics(std::int64_t timeout_ms) {
+    using Answer = std::vector<std::string>;
+    return shared_->within<Answer>(timeout_ms,
+                                   [topics = shared_->settings.topics](
+                                       rd_kafka_t* client, int timeout) -> model::Result<Answer> {
+                                       return query_compacted(client, topics, timeout);
+                                   });
 }
 
 void KafkaLog::publish(const model::Offsets& next_offsets) {

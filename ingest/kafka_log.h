@@ -85,6 +85,7 @@ class KafkaLog final : public Log {
     model::Result<std::optional<std::uint64_t>> probe(const model::Partition& partition,
                                                       model::Offset offset,
                                                       std::int64_t timeout_ms) override;
+    model::Result<std::vector<std::string>> compacted_topics(std::int64_t timeout_ms) override;
     model::Result<std::unique_ptr<LogReader>> open_reader(
         const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) override;
     void publish(const model::Offsets& next_offsets) override;

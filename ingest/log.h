@@ -133,6 +133,10 @@ class Log {
                                                               model::Offset offset,
                                                               std::int64_t timeout_ms) = 0;
 
+    // Blocks. Those of the configured topics that the broker compacts, which lose records in their
+    // middle; empty where it cannot tell (an old broker, or no right to ask).
+    virtual model::Result<std::vector<std::string>> compacted_topics(std::int64_t timeout_ms) = 0;
+
     // A reader for one worker. The token is the gate: only a finished restore has one. `partitions`
     // maps the numbers used with the reader to partitions and outlives it.
     // Thread: the one that will use the reader.

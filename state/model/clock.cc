@@ -1,5 +1,7 @@
 #include "state/model/clock.h"
 
+#include <time.h>
+
 #include <chrono>
 
 namespace sluice::model {
@@ -14,6 +16,12 @@ std::int64_t SystemClock::steady_ns() const {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())
         .count();
+}
+
+std::int64_t SystemClock::thread_cpu_ns() const {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 }  // namespace sluice::model

@@ -68,6 +68,7 @@ struct CheckpointSummary {
     std::uint64_t bytes = 0;
     std::uint64_t new_bytes = 0;    // not shared with an older snapshot
     std::uint64_t duration_ms = 0;  // from the job's start to its commit; 0 when not known
+    std::uint64_t cpu_ns = 0;       // of the snapshot thread, retention included; 0 when not known
     std::string path;
 };
 

@@ -146,6 +146,28 @@ PartitionMeta partition_from(const Object& o) {
     return p;
 }
 
+// [until, incomplete_before] of each step; the latter null: before everything, "all": after it.
+Object to_object(const CompletenessSteps& steps) {
+    Object o = Object::array();
+    for (const auto& step : steps) {
+        o.push_back(
+            Object::array({step.until, step.incomplete_before == model::kAfterAll
+                                           ? Object("all")
+                                           : bound(step.incomplete_before, model::kBeforeAll)}));
+    }
+    return o;
+}
+CompletenessSteps steps_from(const Object& o) {
+    CompletenessSteps steps;
+    for (const auto& step : o) {
+        const auto& before = step.at(1);
+        steps.push_back(
+            {step.at(0).get<model::EventTime>(),
+             before.is_string() ? model::kAfterAll : bound_from(before, model::kBeforeAll)});
+    }
+    return steps;
+}
+
 Object to_object(const ReductionMeta& r) {
     Object o;
     o["id"] = r.id;
@@ -194,6 +216,8 @@ Object values_of(const CheckpointMeta& m) {
     o["closed"] = bound(m.closed, model::kBeforeAll);
     o["tick"] = bound(m.tick, model::kBeforeAll);
     o["cap"] = bound(m.cap, model::kBeforeAll);
+    o["completeness"] = {{"event", to_object(m.event_completeness)},
+                         {"processing", to_object(m.processing_completeness)}};
     o["inputs"] = m.inputs;
     o["reductions"] = Object::array();
     for (const auto& reduction : m.reductions) {
@@ -229,6 +253,8 @@ CheckpointMeta values_from(const Object& o) {
     m.closed = bound_from(o.at("closed"), model::kBeforeAll);
     m.tick = bound_from(o.at("tick"), model::kBeforeAll);
     m.cap = bound_from(o.at("cap"), model::kBeforeAll);
+    m.event_completeness = steps_from(o.at("completeness").at("event"));
+    m.processing_completeness = steps_from(o.at("completeness").at("processing"));
     o.at("inputs").get_to(m.inputs);
     for (const auto& reduction : o.at("reductions")) {
         m.reductions.push_back(reduction_from(reduction));

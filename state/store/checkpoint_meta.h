@@ -82,6 +82,18 @@ struct FileMeta {
     bool operator==(const FileMeta&) const = default;
 };
 
+// What `complete` of a window was judged by when it was first allowed to fire: one that is fired
+// again, in this run or another, is judged by the same.
+struct CompletenessStep {
+    // Of windows with their end (and lateness) at or below it and above the step before.
+    model::EventTime until = model::kBeforeAll;
+    // Those that start before it may miss records; kAfterAll: all may.
+    model::EventTime incomplete_before = model::kBeforeAll;
+    bool operator==(const CompletenessStep&) const = default;
+};
+// Ascending by `until`; behind the last step nothing was judged yet.
+using CompletenessSteps = std::vector<CompletenessStep>;
+
 struct CheckpointMeta {
     std::uint32_t format = kSnapshotFormatVersion;
     std::string pipeline;
@@ -103,6 +115,8 @@ struct CheckpointMeta {
     model::EventTime closed = model::kBeforeAll;
     model::EventTime tick = model::kBeforeAll;  // processing time in force
     model::EventTime cap = model::kBeforeAll;   // future guard in force
+
+    CompletenessSteps event_completeness, processing_completeness;
 
     std::vector<PartitionMeta> partitions;
     std::vector<ReductionMeta> reductions;

@@ -106,6 +106,7 @@ bool Snapshotter::step() {
         jobs_.pop_front();
         phase_ = Phase::write;
     }
+    step_cpu_ns_ = clock_.thread_cpu_ns();
     model::Status status;
     switch (phase_) {
         case Phase::idle:
@@ -132,12 +133,15 @@ bool Snapshotter::step() {
     if (!status) {
         fail(std::move(status.error()));
     }
+    cpu_ns_ = phase_ == Phase::idle ? 0 : cpu_ns_ + clock_.thread_cpu_ns() - step_cpu_ns_;
     return true;
 }
 
 void Snapshotter::finish() {
     result_.kind = job_.kind;
     result_.number = job_.number;
+    result_.checkpoint.cpu_ns =
+        static_cast<std::uint64_t>(cpu_ns_ + clock_.thread_cpu_ns() - step_cpu_ns_);
     job_ = {};
     run_.reset();
     path_.clear();
@@ -319,6 +323,10 @@ void Snapshotter::retain() {
             }
         }
         SLUICE_FAIL_POINT("snapshot.dropped");
+        for (const auto& stretch : job_.measure) {
+            result_.measured.push_back(
+                store_.bytes_between(stretch.reduction, stretch.after, stretch.up_to));
+        }
         if (job_.kind == SnapshotJob::Kind::savepoint) {
             // The user may take it away at any time: nothing may rest on it.
             return {};

@@ -46,7 +46,13 @@ struct SnapshotJob {
     // nothing but `reductions` matters. `reductions[].dropped` comes into force for the live store
     // once the snapshot is committed.
     CheckpointMeta meta;
-    Discards discards;        // tables of slices at or below are not written; see Store::write_run
+    Discards discards;  // tables of slices at or below are not written; see Store::write_run
+    // Stretches of slices whose bytes on disk the submitter wants to know.
+    struct Stretch {
+        std::uint32_t reduction = 0;  // number
+        model::EventTime after = model::kBeforeAll, up_to = model::kBeforeAll;
+    };
+    std::vector<Stretch> measure;
     std::string inputs_text;  // recorded, durably, before the manifest names its hash
     // Called before the manifest is written; an error skips the checkpoint. Makes durable what must
     // be durable with it (dead letters).
@@ -66,6 +72,7 @@ struct SnapshotResult {
     CheckpointMeta meta;           // as committed
     // All that are there now, newest first. Empty when nobody could look.
     std::vector<CheckpointSummary> kept;
+    std::vector<std::uint64_t> measured;  // roughly, by SnapshotJob::measure
     // The journal may forget what lies at or before it: the least journal_number of the kept
     // snapshots of this lineage. Of a checkpoint that is done.
     model::BarrierNumber journal_needed_after = 0;
@@ -136,6 +143,8 @@ class Snapshotter {
     std::optional<PreparedRun> run_;
     std::string path_;
     std::int64_t begun_ms_ = 0;
+    std::int64_t cpu_ns_ = 0;             // of the job's earlier steps
+    std::int64_t step_cpu_ns_ = 0;        // the thread's CPU time when this step began
     std::unique_ptr<Verifier> verifier_;  // null: nothing is to be verified, or all is
     CheckpointId verifies_ = 0;
     bool damaged_ = false;  // what is live comes from a damaged snapshot

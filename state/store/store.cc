@@ -583,6 +583,27 @@ std::uint64_t Store::live_bytes() const {
     return sum;
 }
 
+std::uint64_t Store::bytes_between(std::uint32_t reduction, model::EventTime after,
+                                   model::EventTime up_to) const {
+    if (after >= up_to) {
+        return 0;
+    }
+    std::string end;
+    if (up_to == model::kAfterAll) {
+        append_big_endian(end, reduction + 1);
+    } else {
+        end = time_prefix(reduction, up_to + 1);
+    }
+    const std::string begin = time_prefix(reduction, after + 1);
+    const rocksdb::Range range(begin, end);
+    rocksdb::SizeApproximationOptions options;
+    options.include_files = true;
+    std::uint64_t bytes = 0;
+    const auto status = rocks_->db->GetApproximateSizes(
+        options, rocks_->handle(family_of(reduction)), &range, 1, &bytes);
+    return status.ok() ? bytes : 0;
+}
+
 std::uint64_t Store::memory_bytes() const {
     std::uint64_t sum = rocks_->cache->GetUsage();
     for (auto* handle : {rocks_->standard, rocks_->brief}) {

@@ -155,9 +155,13 @@ class Store {
     model::Result<CheckpointMeta> meta_row() const;
 
     bool usable() const { return usable_.load(std::memory_order_relaxed); }
-    std::uint64_t table_bytes() const;   // memory of the tables in the view
-    std::uint64_t table_rows() const;    // a key in two tables counts twice
-    std::uint64_t live_bytes() const;    // of the SST files
+    std::uint64_t table_bytes() const;  // memory of the tables in the view
+    std::uint64_t table_rows() const;   // a key in two tables counts twice
+    std::uint64_t live_bytes() const;   // of the SST files
+    // Roughly, of the SST files: the slices of `reduction` that end in (after, up_to]. May read an
+    // index block. Thread: the snapshot thread.
+    std::uint64_t bytes_between(std::uint32_t reduction, model::EventTime after,
+                                model::EventTime up_to) const;
     std::uint64_t memory_bytes() const;  // of RocksDB: block cache and open tables
     int level0_files() const;            // the greater of both families
     // Intake is to slow down: more than 24 files lie in level 0.

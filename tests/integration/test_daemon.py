@@ -111,7 +111,8 @@ class Daemon(World):
     def test_ready_is_said_once_the_gate_is_open(self):
         notices = program.Notices(str(self.folder / "notify"))
         self.addCleanup(notices.close)
-        daemon = self.sluice(self.configure(SHORT, source=SOURCE), environment={"NOTIFY_SOCKET": notices.path})
+        environment = {"NOTIFY_SOCKET": notices.path, "WATCHDOG_USEC": "300000"}
+        daemon = self.sluice(self.configure(SHORT, source=SOURCE), environment=environment)
         # Without Redis the gate stays shut.
         self.redis.kill()
         daemon.start()
@@ -123,6 +124,8 @@ class Daemon(World):
         )
         self.assertFalse(status["ready"])
         self.assertEqual(status["ledger"]["consumed"], 0)
+        # Whoever waits is alive.
+        waiting.until(lambda: len(notices.when("WATCHDOG=1")) > 2, "the watchdog is fed before the gate opens")
         self.assertEqual(notices.when("READY=1"), [])
         self.assertEqual(daemon.get("/readyz")[0], 503)
         self.redis.start()

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 
-from harness import traffic, waiting
+from harness import daemon as program
+from harness import traffic
 from harness.world import World
 from oracle.pipeline import Start
 
@@ -115,6 +116,25 @@ class Restart(World):
             self.assertTrue(one["taken"])
             self.assertEqual(one["bytes"], sum(file.stat().st_size for file in kept[one["id"]].iterdir()))
         self.assertEqual(daemon.terminate(), 0)
+
+    def test_retained_results_are_bounded_in_bytes(self):
+        # Every record a key of its own, so that windows weigh something.
+        reduction = SHORT.replace("5s", "1s").replace('["user"]', '[{ offset = "kafka.offset" }]')
+        daemon = self.sluice(self.configure(
+            reduction, source=SOURCE, sink='result_retention = "1h"\nresult_retention_bytes = "64KiB"',
+            state='checkpoint = { every = "100ms" }',
+        ))
+        daemon.start()
+        for _ in range(60):
+            status = daemon.wait_read(self.ends())
+            if status["sink"]["given_up"]:
+                break
+            self.produce(500)
+        self.assertGreater(status["sink"]["given_up"], 0)
+        self.assertIn("retention_ms", status["sink"])
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
 
     def test_a_kill_is_replayed(self):
         daemon = self.make()
@@ -294,6 +314,75 @@ class Restart(World):
         self.assertEqual(daemon.get("/readyz")[0], 503)
         self.assertEqual(daemon.terminate(), 0)
         self.assertIn(expected, self.refused(daemon, 65, options=["--until", "end"]))
+
+    def test_an_accepted_gap_is_skipped_counted_and_kept(self):
+        daemon = self.make()
+        daemon.start()
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        before = self.database()
+        position = self.ends()[self.topic, 1]
+        self.produce(400)
+        with self.kafka.admin() as admin:
+            admin.delete_records(self.topic, 1, position + 10)
+        gone = f"{self.topic}[1]: offsets {position}..{position + 9} are gone, log starts at {position + 10}"
+        self.refused(daemon, 65, gone, options=["--until", "end"])
+        daemon.start("--accept-gap")
+        status = daemon.wait_read(self.ends())
+        self.assertIn(gone + "; accepted", daemon.log())
+        self.check_status(status)
+        self.assertEqual(status["ledger"]["skipped"], 10)
+        self.assertEqual([p["ledger"]["skipped"] for p in status["partitions"]], [0, 10])
+        self.assertEqual(sum(self.ends().values()), status["ledger"]["consumed"])
+        daemon.wait_status(
+            lambda status: status["partitions"][1]["checkpointed_offset"] > position, "the gap is in a checkpoint"
+        )
+        daemon.kill()
+        # It is in a checkpoint: nobody asks again.
+        self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())
+        daemon.start()
+        self.assertEqual(daemon.wait_ready()["ledger"]["skipped"], 10)
+        self.assertEqual(daemon.terminate(), 0)
+        after = self.database()
+        complete = {}
+        for key, (_, content, *_) in after.items():
+            if not key.startswith(b"sluice:"):
+                self.assertEqual(before.get(key, (None, content))[1], content)  # what was final stays
+                complete[int(key.rsplit(b":", 1)[1])] = content[b"complete"]
+        self.assertEqual(set(complete.values()), {b"0", b"1"})
+        last = max(start for start, value in complete.items() if value == b"0")
+        first = min(start for start, value in complete.items() if value == b"0")
+        self.assertTrue(all(value == b"0" for start, value in complete.items() if first <= start <= last))
+        # What is sent again is what it was, whatever is known of the gap by now.
+        self.redis.client().call("FLUSHALL")
+        self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())
+        again = self.database()
+        self.assertEqual({key: item for key, item in again.items() if not key.startswith(b"sluice:")},
+                         {key: item for key, item in after.items() if not key.startswith(b"sluice:")})
+
+    def test_a_compacted_topic_is_refused_until_accepted(self):
+        topic = f"compacted-{self.topic}"
+        self.kafka.create_topic(topic, 1, cleanup_policy="compact")
+        with self.kafka.producer() as producer:
+            for _ in range(50):
+                value, at = self.stream.record()
+                producer.send(topic, value, key=b"k", partition=0, timestamp=at)
+            producer.flush()
+        config = self.configure(SHORT, source=SOURCE, topics=[topic], name="compacted")
+        daemon = self.sluice(config)
+        checked = program.command("check", config)
+        self.assertEqual(checked.returncode, 78, checked.stderr)
+        self.assertIn("is compacted", checked.stderr)
+        daemon.start()
+        status = daemon.wait_status(
+            lambda status: any(not c["ok"] and "is compacted" in c["reason"] for c in status["conditions"]),
+            "the status says that the topic is compacted",
+        )
+        self.assertFalse(status["ready"])
+        self.assertEqual(status["ledger"]["consumed"], 0)
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertEqual(daemon.run("--accept-compacted", "--until", "end"), 0, daemon.log_tail())
 
     def test_a_topic_that_was_made_anew_is_refused(self):
         daemon = self.make()

@@ -380,6 +380,14 @@ model::Result<std::unique_ptr<ingest::LogReader>> SimulatedLog::open_reader(
     return std::unique_ptr<ingest::LogReader>(std::make_unique<Reader>(world_, partitions));
 }
 
+model::Result<std::vector<std::string>> SimulatedLog::compacted_topics(
+    std::int64_t /*timeout_ms*/) {
+    if (!available()) {
+        return model::unavailable("simulated: the log is away");
+    }
+    return std::vector<std::string>{};
+}
+
 void SimulatedLog::publish(const model::Offsets& next_offsets) { world_->published = next_offsets; }
 
 }  // namespace sluice::simulation

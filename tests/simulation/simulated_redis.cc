@@ -532,6 +532,16 @@ std::string SimulatedRedis::write(std::string_view name, const std::vector<std::
 // Keeps what is needed to undo the unit, and looks at what has become visible.
 void SimulatedRedis::end_unit() {
     for (const auto& undo : unit_) {
+        // A new lineage writes its results anew on purpose.
+        const auto lineage =
+            undo.key.starts_with("sluice:") ? hash_field(undo.key, "lineage") : std::nullopt;
+        if (lineage && *lineage != lineage_) {
+            lineage_ = *lineage;
+            last_final_.clear();
+            undo_.clear();  // a Redis that went back to the old lineage is somebody else's
+        }
+    }
+    for (const auto& undo : unit_) {
         const auto at = keys_.find(undo.key);
         if (at == keys_.end()) {
             continue;

@@ -74,10 +74,9 @@ class SimulatedRedis {
     std::optional<std::string> hash_field(const std::string& key, const std::string& field) const;
 
     // Keys whose value changed after it had been visible with the field `final` at 1; absence (lost
-    // or expired data) is no change, another value after it is.
+    // or expired data) is no change, another value after it is. A new lineage in the control hash
+    // begins anew: what was final may be written differently behind it.
     const std::vector<std::string>& changed_finals() const { return changed_finals_; }
-    // Results begin anew on purpose: what was final may be written differently from now on.
-    void forget_finals() { last_final_.clear(); }
     // Keys that were ever visible.
     std::size_t keys_seen() const { return last_final_.size(); }
     std::uint64_t losses() const { return losses_; }  // flushes and restarts that lost data
@@ -132,6 +131,7 @@ class SimulatedRedis {
     std::string replication_id_;
     std::string password_;
     std::map<std::string, std::string> last_final_;
+    std::string lineage_;  // the last one that a control hash named
     std::vector<std::string> changed_finals_;
     std::uint64_t losses_ = 0;
     std::uint64_t executed_ = 0;

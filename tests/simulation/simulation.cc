@@ -140,6 +140,7 @@ class Simulation {
         bool fresh;
     };
     std::optional<Rollback> rollback_;
+    std::string lineage_;                       // of the journal, when a life begins
     std::map<std::string, Barriers> lineages_;  // what the journal held of each, last
     std::set<std::string> older_;               // keys that Redis had when a rollback was seen
     std::uint64_t savepoint_names_ = 0;
@@ -232,9 +233,9 @@ void Simulation::collect_journal() {
         ++(rollback_->fresh ? run_.fresh_starts : run_.rollbacks);
         rollback_.reset();
     }
-    const std::string lineage = state::to_string(opened->journal->lineage());
+    lineage_ = state::to_string(opened->journal->lineage());
     if (entries->empty()) {
-        lineages_[lineage] = barriers_;
+        lineages_[lineage_] = barriers_;
         return;
     }
     // An entry that was torn off may have been numbered again by the next life.
@@ -251,7 +252,7 @@ void Simulation::collect_journal() {
         }
         barriers_[barrier.number] = std::move(barrier);
     }
-    lineages_[lineage] = barriers_;
+    lineages_[lineage_] = barriers_;
 }
 
 void Simulation::begin_life(bool last) {
@@ -286,7 +287,7 @@ void Simulation::begin_life(bool last) {
     if (from == "fresh") {
         rollback_ = Rollback{options.lineage, {}, true};
         say("fresh");
-    } elseif (!from.empty()) {
+    } else if (!from.empty()) {
         const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);
         const auto meta = text
                               ? state::parse_manifest(*text)
@@ -356,7 +357,7 @@ void Simulation::damage() {
             continue;
         }
         const auto meta = state::parse_manifest(*manifest);
-        if (!meta || meta->lineage != state::to_string(lineage_)) {
+        if (!meta || meta->lineage != lineage_) {
             continue;
         }
         for (const std::string& name : *names) {

@@ -20,8 +20,8 @@ struct Run {
     std::uint64_t checkpoints = 0;
     std::uint64_t records = 0;
     std::uint64_t keys = 0;
-    std::uint64_t losses = 0;   // of Redis' data
-    std::uint64_t damages = 0;  // of a checkpoint's file
+    std::uint64_t losses = 0;        // of Redis' data
+    std::uint64_t damages = 0;       // of a checkpoint's file
     std::uint64_t fresh_starts = 0;  // lineages that replaced another one
     std::uint64_t barriers = 0;
     std::uint64_t savepoints = 0;   // taken

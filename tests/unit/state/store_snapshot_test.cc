@@ -159,6 +159,17 @@ TEST(Snapshot, RetentionByBytesCountsASharedFileOnce) {
     EXPECT_EQ(p.catalogue.list()->size(), 2u);
 }
 
+TEST(Snapshot, SaysWhatItCostTheThread) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    p.clock.cpu_per_look_ns = 1000;
+    const auto first = p.checkpoint(1);
+    EXPECT_EQ(first.checkpoint.cpu_ns, 6'000u) << "six phases, a look before and behind each";
+    const auto second = p.checkpoint(2);
+    EXPECT_EQ(second.checkpoint.cpu_ns, 6'000u) << "of this job alone";
+}
+
 TEST(Snapshot, BelowTheReserveItIsSkippedAndTheNextOneHasEverything) {
     const auto disk = new_disk();
     Process p(*disk);
@@ -226,6 +237,8 @@ TEST(Snapshot, EveryMemberSurvivesTheManifest) {
     meta.closed = 17;
     meta.tick = 15'000;
     meta.cap = 99;
+    meta.event_completeness = {{100, model::kAfterAll}, {200, 150}, {300, model::kBeforeAll}};
+    meta.processing_completeness = {{-1, 7}};
     meta.inputs = inputs_hash("x");
     meta.files = {{"000001.sst", 5, std::string(32, 'a')}};
     meta.reductions[0].acknowledged = 10;

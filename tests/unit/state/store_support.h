@@ -29,7 +29,11 @@ class FakeClock final : public model::Clock {
  public:
     model::EventTime wall_ms() const override { return 1'700'000'000'000 + now_ms; }
     std::int64_t steady_ns() const override { return now_ms * 1'000'000; }
+    // Every look at it costs a thread so much.
+    std::int64_t thread_cpu_ns() const override { return cpu_ns += cpu_per_look_ns; }
     std::int64_t now_ms = 0;
+    std::int64_t cpu_per_look_ns = 0;
+    mutable std::int64_t cpu_ns = 0;
 };
 
 // The value itself: a loop over `*call()` would outlive what it loops over.
