@@ -1,8 +1,10 @@
 #include "state/store/checkpoint_meta.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "state/store/checksum.h"
 
@@ -16,6 +18,9 @@ using Object = nlohmann::ordered_json;
 constexpr std::string_view kTrailerBegin = ",\n\"xxh3\":\"";
 constexpr std::string_view kTrailerEnd = "\"}\n";
 constexpr std::size_t kHexDigits = 32;
+
+constexpr std::pair<Origin, const char*> kOrigins[] = {
+    {Origin::taken, "taken"}, {Origin::edited, "edited"}, {Origin::imported, "imported"}};
 
 std::string hex64(std::uint64_t value) {
     char text[17];
@@ -181,6 +186,11 @@ Object values_of(const CheckpointMeta& m) {
     o["pipeline"] = m.pipeline;
     o["id"] = m.id;
     o["kind"] = m.kind == SnapshotKind::checkpoint ? "checkpoint" : "savepoint";
+    for (const auto& [origin, name] : kOrigins) {
+        if (origin == m.origin) {
+            o["origin"] = name;
+        }
+    }
     o["lineage"] = m.lineage;
     o["number"] = m.number;
     o["journal_number"] = m.journal_number;
@@ -211,6 +221,13 @@ CheckpointMeta values_from(const Object& o) {
         throw std::invalid_argument("unknown kind " + kind);
     }
     m.kind = kind == "checkpoint" ? SnapshotKind::checkpoint : SnapshotKind::savepoint;
+    const auto origin = o.at("origin").get<std::string>();
+    const auto* known = std::find_if(std::begin(kOrigins), std::end(kOrigins),
+                                     [&](const auto& entry) { return origin == entry.second; });
+    if (known == std::end(kOrigins)) {
+        throw std::invalid_argument("unknown origin " + origin);
+    }
+    m.origin = known->first;
     o.at("lineage").get_to(m.lineage);
     o.at("number").get_to(m.number);
     o.at("journal_number").get_to(m.journal_number);
@@ -240,8 +257,9 @@ model::Result<CheckpointMeta> read(std::string_view text, bool with_files, const
         const auto o = Object::parse(text);
         if (const auto format = o.at("format").get<std::uint32_t>();
             format > kSnapshotFormatVersion) {
-            return model::invalid(std::string(what) + ": written by a newer release (format " +
-                                  std::to_string(format) + ")");
+            return model::invalid(std::string(what) + ": written by a newer Sluice: format " +
+                                  std::to_string(format) + ", this one reads up to " +
+                                  std::to_string(kSnapshotFormatVersion));
         }
         auto meta = values_from(o);
         if (with_files) {
