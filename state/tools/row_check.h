@@ -1,0 +1,41 @@
+// Whether a row from elsewhere is one that we could have written ourselves.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string_view>
+#include <vector>
+
+#include "config/expression/program.h"
+#include "state/model/result.h"
+#include "state/store/checkpoint_meta.h"
+#include "state/store/row_key.h"
+
+namespace sluice::state {
+
+// Accumulators of a reduction, in the order of its rows.
+using RowKinds = std::vector<config::ReductionKind>;
+
+// Thread: one.
+class RowCheck {
+ public:
+    // `meta` names the reductions that there may be.
+    explicit RowCheck(const CheckpointMeta& meta);
+
+    // What rows of a reduction hold, where it is known; otherwise the first row says.
+    void expect(std::uint32_t reduction, RowKinds kinds);
+
+    // Errors: corrupt: a reduction that nobody knows, a key or a row that is not canonical, other
+    // accumulators than the other rows of its reduction have (they could not be merged).
+    model::Status check(const RowKey& key, std::string_view row);
+
+ private:
+    std::map<std::uint32_t, RowKinds> kinds_;  // empty: no row seen yet
+    std::uint32_t last_ = 0;                   // the reduction of the row before
+    RowKinds* expected_ = nullptr;             // of `last_`
+};
+
+// Spelled as append_key_part() does.
+bool canonical_key(std::string_view encoded);
+
+}  // namespace sluice::state
