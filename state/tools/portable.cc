@@ -164,8 +164,8 @@ model::Status PortableWriter::begin(const CheckpointMeta& meta, std::string_view
     append(header, static_cast<std::uint32_t>(meta.pipeline.size()));
     header.append(meta.pipeline);
     append<std::uint64_t>(header, XXH3_64bits(header.data(), header.size()));
-    SLUICE_TRY_STATUS(write(header));
-    SLUICE_TRY_STATUS(write_block(kMeta, 0, meta_row_text(meta)));
+    TRY(write(header));
+    TRY(write_block(kMeta, 0, meta_row_text(meta)));
     return write_block(kInputs, 0, inputs_text);
 }
 
@@ -198,7 +198,7 @@ model::Status PortableWriter::end_block() {
         return {};
     }
     put(block_.data() + section_rows_at_, section_rows_);
-    SLUICE_TRY_STATUS(write_block(kRows, block_rows_, block_));
+    TRY(write_block(kRows, block_rows_, block_));
     block_.clear();
     block_rows_ = 0;
     section_.reduction = 0;
@@ -206,7 +206,7 @@ model::Status PortableWriter::end_block() {
 }
 
 model::Status PortableWriter::finish() {
-    SLUICE_TRY_STATUS(end_block());
+    TRY(end_block());
     std::string end;
     append<std::uint64_t>(end, counts_.rows);
     append<std::uint64_t>(end, blocks_);
@@ -244,9 +244,9 @@ model::Status PortableReader::read(char* to, std::size_t bytes, const char* what
 
 model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& source) {
     std::unique_ptr<PortableReader> reader(new PortableReader(source));
-    SLUICE_TRY_STATUS(reader->read_header());
+    TRY(reader->read_header());
     reader->codec_ = std::make_unique<Codec>(CheckpointMeta{});
-    SLUICE_TRY_STATUS(reader->read_block());
+    TRY(reader->read_block());
     if (reader->kind_ != kMeta) {
         return reader->damaged("a block of another kind where the meta should be");
     }
@@ -260,7 +260,7 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
         m.reductions.size() != reader->reductions_ || m.partitions.size() != reader->partitions_) {
         return reader->damaged("the header and the meta are of different savepoints");
     }
-    SLUICE_TRY_STATUS(reader->read_block());
+    TRY(reader->read_block());
     if (reader->kind_ != kInputs) {
         return reader->damaged("a block of another kind where the inputs should be");
     }
@@ -276,7 +276,7 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
 
 model::Status PortableReader::read_header() {
     std::string header(kHeaderFixed, '\0');
-    SLUICE_TRY_STATUS(read(header.data(), header.size(), "the header"));
+    TRY(read(header.data(), header.size(), "the header"));
     if (!header.starts_with(kMagic)) {
         return model::corrupt("not a portable savepoint");
     }
@@ -292,7 +292,7 @@ model::Status PortableReader::read_header() {
         return damaged("the header's sizes cannot be");
     }
     header.resize(size);
-    SLUICE_TRY_STATUS(read(header.data() + kHeaderFixed, size - kHeaderFixed, "the header"));
+    TRY(read(header.data() + kHeaderFixed, size - kHeaderFixed, "the header"));
     const auto covered = size - kHeaderChecksum;
     if (get<std::uint64_t>(header.data() + covered) != XXH3_64bits(header.data(), covered)) {
         return damaged("the header does not match its checksum");
@@ -308,7 +308,7 @@ model::Status PortableReader::read_header() {
 model::Status PortableReader::read_block() {
     block_at_ = position_;
     std::array<char, kBlockHeader> header{};
-    SLUICE_TRY_STATUS(read(header.data(), header.size(), "a block's header"));
+    TRY(read(header.data(), header.size(), "a block's header"));
     kind_ = get<std::uint8_t>(header.data() + 8);
     const auto codec = get<std::uint8_t>(header.data() + 9);
     block_rows_ = get<std::uint32_t>(header.data() + 12);
@@ -324,7 +324,7 @@ model::Status PortableReader::read_block() {
     }
     stored_.resize(kBlockHeader + stored);
     std::memcpy(stored_.data(), header.data(), kBlockHeader);
-    SLUICE_TRY_STATUS(read(stored_.data() + kBlockHeader, stored, "a block"));
+    TRY(read(stored_.data() + kBlockHeader, stored, "a block"));
     if (get<std::uint64_t>(header.data()) !=
         XXH3_64bits_withSeed(stored_.data() + 8, stored_.size() - 8, block_at_)) {
         return damaged("the block does not match its checksum");
@@ -408,7 +408,7 @@ model::Status PortableReader::next() {
             }
             last_key_.assign(key_.key);
             key_.key = last_key_;
-            SLUICE_TRY_STATUS(read_block());
+            TRY(read_block());
             if (kind_ == kEnd) {
                 return read_end();
             }
@@ -416,7 +416,7 @@ model::Status PortableReader::next() {
                 return damaged("a block of another kind among the rows");
             }
         }
-        SLUICE_TRY_STATUS(begin_section());
+        TRY(begin_section());
     }
     std::string_view key;
     if (!take_sized(rest_, key) || !take_sized(rest_, row_)) {
