@@ -49,7 +49,6 @@ class ReadableFile {
 struct FileFacts {
     std::uint64_t size = 0;
     bool directory = false;
-    bool symbolic_link = false;  // the name is one; all else is of what it points to
     std::uint64_t inode = 0;
     std::uint32_t links = 1;
 };

@@ -742,14 +742,10 @@ class EngineDisk final : public Disk {
     }
     model::Result<FileFacts> info(const std::string& path) override {
         struct stat about{};
-        if (::lstat(path.c_str(), &about) != 0) {
+        if (::stat(path.c_str(), &about) != 0) {
             return failed(path, errno);
         }
         FileFacts info;
-        info.symbolic_link = S_ISLNK(about.st_mode);
-        if (info.symbolic_link && ::stat(path.c_str(), &about) != 0) {
-            return failed(path, errno);
-        }
         info.size = static_cast<std::uint64_t>(about.st_size);
         info.directory = S_ISDIR(about.st_mode);
         info.inode = about.st_ino;

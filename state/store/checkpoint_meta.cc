@@ -19,8 +19,8 @@ constexpr std::string_view kTrailerBegin = ",\n\"xxh3\":\"";
 constexpr std::string_view kTrailerEnd = "\"}\n";
 constexpr std::size_t kHexDigits = 32;
 
-constexpr std::pair<Origin, const char*> kOrigins[] = {
-    {Origin::taken, "taken"}, {Origin::edited, "edited"}, {Origin::imported, "imported"}};
+constexpr std::pair<Provenance, const char*> kProvenances[] = {
+    {Provenance::taken, "taken"}, {Provenance::edited, "edited"}, {Provenance::imported, "imported"}};
 
 std::string hex64(std::uint64_t value) {
     char text[17];
@@ -186,9 +186,9 @@ Object values_of(const CheckpointMeta& m) {
     o["pipeline"] = m.pipeline;
     o["id"] = m.id;
     o["kind"] = m.kind == SnapshotKind::checkpoint ? "checkpoint" : "savepoint";
-    for (const auto& [origin, name] : kOrigins) {
-        if (origin == m.origin) {
-            o["origin"] = name;
+    for (const auto& [provenance, name] : kProvenances) {
+        if (provenance == m.provenance) {
+            o["provenance"] = name;
         }
     }
     o["lineage"] = m.lineage;
@@ -221,13 +221,13 @@ CheckpointMeta values_from(const Object& o) {
         throw std::invalid_argument("unknown kind " + kind);
     }
     m.kind = kind == "checkpoint" ? SnapshotKind::checkpoint : SnapshotKind::savepoint;
-    const auto origin = o.at("origin").get<std::string>();
-    const auto* known = std::find_if(std::begin(kOrigins), std::end(kOrigins),
-                                     [&](const auto& entry) { return origin == entry.second; });
-    if (known == std::end(kOrigins)) {
-        throw std::invalid_argument("unknown origin " + origin);
+    const auto provenance = o.at("provenance").get<std::string>();
+    const auto* known = std::find_if(std::begin(kProvenances), std::end(kProvenances),
+                                     [&](const auto& entry) { return provenance == entry.second; });
+    if (known == std::end(kProvenances)) {
+        throw std::invalid_argument("unknown provenance " + provenance);
     }
-    m.origin = known->first;
+    m.provenance = known->first;
     o.at("lineage").get_to(m.lineage);
     o.at("number").get_to(m.number);
     o.at("journal_number").get_to(m.journal_number);

@@ -28,7 +28,7 @@ enum class SnapshotKind : std::uint8_t { checkpoint, savepoint };
 
 // Where a snapshot's rows come from. Only what a daemon took itself is a candidate for an automatic
 // restore: nobody else can vouch that it belongs to the journal beside it.
-enum class Origin : std::uint8_t {
+enum class Provenance : std::uint8_t {
     taken,     // by a daemon
     edited,    // by a tool, from another snapshot: rows were put or deleted
     imported,  // from a portable stream or from lines
@@ -95,7 +95,7 @@ struct CheckpointMeta {
     std::string pipeline;
     CheckpointId id = 0;
     SnapshotKind kind = SnapshotKind::checkpoint;
-    Origin origin = Origin::taken;
+    Provenance provenance = Provenance::taken;
     std::string lineage;
     model::BarrierNumber number = 0;          // of the barrier whose offsets these are
     model::BarrierNumber journal_number = 0;  // last journaled barrier at or before it

@@ -17,9 +17,9 @@ model::Status collect(Disk& disk, const std::string& path, std::map<std::uint64_
     TRY(names, disk.list(path));
     for (const auto& name : names) {
         TRY(facts, disk.info(path + "/" + name));
-        if (facts.directory && !facts.symbolic_link) {
+        if (facts.directory && !facts.symbolic) {
             TRY(collect(disk, path + "/" + name, files));
-        } else if (!facts.symbolic_link) {
+        } else if (!facts.symbolic) {
             auto& file = files[facts.inode];
             file.facts = facts;
             ++file.here;

@@ -31,7 +31,7 @@ model::Status LineImport::use(LinesHeader header) {
     if (checksum_hex(header.inputs_text) != header.meta.inputs) {
         return model::invalid("`inputs` are not those that `snapshot` names by their hash");
     }
-    header.meta.origin = Origin::imported;
+    header.meta.provenance = Provenance::imported;
     header_ = std::move(header);
     shapes_.emplace(header_->meta, header_->inputs_text);
     check_.emplace(header_->meta);

@@ -632,7 +632,7 @@ std::string encoded_key(const std::vector<std::string>& parts) {
 
 std::string header_line(const CheckpointMeta& meta, std::string_view inputs_text) {
     auto values = nlohmann::ordered_json::parse(meta_row_text(meta));
-    for (const char* own : {"id", "kind", "origin"}) {
+    for (const char* own : {"id", "kind", "provenance"}) {
         values.erase(own);
     }
     std::string line = "{\"snapshot\":";
@@ -652,7 +652,7 @@ model::Result<std::optional<LinesHeader>> parse_header_line(std::string_view lin
         auto& values = json["snapshot"];
         values["id"] = 0;
         values["kind"] = "savepoint";
-        values["origin"] = "imported";
+        values["provenance"] = "imported";
         LinesHeader header;
         TRY(meta, parse_meta_row(values.dump()));
         header.meta = std::move(meta);

@@ -82,7 +82,7 @@ model::Result<PortableCounts> export_snapshot(Snapshot& snapshot, Disk& disk,
 model::Result<CheckpointMeta> import_stream(PortableReader& reader, Disk& disk,
                                             const std::string& path) {
     auto meta = reader.meta();
-    meta.origin = Origin::imported;
+    meta.provenance = Provenance::imported;
     TRY(snapshot, NewSnapshot::begin(disk, path));
     TRY(snapshot->add(meta, reader));
     return snapshot->commit(meta, reader.inputs_text());

@@ -268,7 +268,7 @@ model::Status Snapshot::verify(const Progress& progress) {
         if (!info) {
             return model::corrupt(path + ": is missing");
         }
-        if (info->directory || info->symbolic_link) {
+        if (info->directory || info->symbolic) {
             return model::corrupt(path + ": is no ordinary file");
         }
         if (info->size != file.size) {
