@@ -104,4 +104,15 @@ std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts) 
     return inputs.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
+bool same_but_for_name(std::string_view one, std::string_view other) {
+    json first = json::parse(one, nullptr, false);
+    json second = json::parse(other, nullptr, false);
+    if (!first.is_object() || !second.is_object()) {
+        return false;
+    }
+    first.erase("name");
+    second.erase("name");
+    return first == second;
+}
+
 }  // namespace sluice::config

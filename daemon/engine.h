@@ -35,6 +35,7 @@
 #include "state/io/journal.h"
 #include "state/model/clock.h"
 #include "state/store/catalogue.h"
+#include "state/store/completion.h"
 #include "state/store/inputs.h"
 #include "state/store/restore.h"
 #include "state/store/snapshotter.h"
@@ -54,6 +55,7 @@ class Engine {
     };
     struct Options {
         bool fresh = false;
+        std::string from;  // begin a new lineage from this savepoint; absolute; empty: none
         bool until_end = false;
         bool keep_open = false;
         std::string boot;          // unique to this start; of [a-z0-9]
@@ -96,6 +98,7 @@ class Engine {
     Emitter& emitter() { return *emitter_; }
     sinks::RedisSink& sink() { return *sink_; }  // from stage `sink` on
     state::Snapshotter& snapshotter() { return *snapshotter_; }
+    state::Completion& completion() { return *completion_; }  // from stage `running` on
     state::Store& store() { return *store_; }
     const state::Restore* restore() const { return restore_.get(); }
 
@@ -111,6 +114,9 @@ class Engine {
     bool open_journal();
     bool restore_some();
     bool first_checkpoint();
+    bool resolve_start();
+    bool has_state();
+    model::BarrierNumber greatest_number();
     bool greet_sink();
     bool prepare();
     model::EventTime sent_deadline() const;
@@ -138,6 +144,7 @@ class Engine {
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool fresh_start_ = false;
+    bool from_savepoint_ = false;  // a new lineage begins from what was restored
     std::string source_lacks_;  // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
@@ -148,6 +155,7 @@ class Engine {
     std::unique_ptr<sinks::RedisSink> sink_;
     bool begun_ = false;
     std::unique_ptr<state::Snapshotter> snapshotter_;
+    std::unique_ptr<state::Completion> completion_;
     Mailbox<Answer> answers_;
     std::unique_ptr<Emitter> emitter_;
     std::vector<std::unique_ptr<Worker>> workers_;

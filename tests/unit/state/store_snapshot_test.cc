@@ -130,7 +130,7 @@ TEST(Snapshot, RetentionCountsValidOnesAndKeepsTwoWhateverTheirSize) {
     EXPECT_EQ((*entries)[0].id, 3u);
     EXPECT_EQ((*entries)[1].id, 2u);
     // A damaged one is none of the two.
-    ASSERT_OK(p.catalogue.set_damaged(3, "test", false));
+    ASSERT_OK(p.catalogue.set_damaged(p.catalogue.paths().checkpoint(3), "test", false));
     auto result = p.checkpoint(4);
     EXPECT_EQ(p.catalogue.list()->size(), 3u);
     EXPECT_EQ(result.journal_needed_after, 2u);
@@ -509,7 +509,7 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
         ASSERT_FALSE(step);
         EXPECT_GT(waited, 1) << "it keeps to its rate";
         EXPECT_EQ(step.error().kind, model::ErrorKind::corrupt);
-        EXPECT_NE(step.error().text.find("damaged snapshots: 3"), std::string::npos)
+        EXPECT_NE(step.error().text.find("damaged snapshots: /state/checkpoints/3"), std::string::npos)
             << step.error().text;
     }
     Process p(*disk, "c");
