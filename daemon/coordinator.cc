@@ -22,10 +22,10 @@ constexpr std::int64_t kStopPatienceMs = 5000;
 struct Coordinator::Undertaking {
     Order order;
     std::size_t unanswered = 0;
-    bool checkpoint = false;       // else, for seals: a spill
-    bool last = false;             // the checkpoint of an orderly stop
+    bool checkpoint = false;                   // else, for seals: a spill
+    bool last = false;                         // the checkpoint of an orderly stop
     std::optional<WantedSavepoint> savepoint;  // instead of a checkpoint
-    model::BarrierNumber tag = 0;  // the greatest of its tables
+    model::BarrierNumber tag = 0;              // the greatest of its tables
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
     std::vector<PartitionState> partitions;
     std::vector<model::ValueErrors> errors;

@@ -51,7 +51,8 @@ struct StartingPoint {
     state::CheckpointMeta meta;            // reductions in the pipeline's order
     std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
     model::BarrierNumber journal_end = 0;  // the last journaled number
-    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is newest.
+    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is
+    // newest.
     model::BarrierNumber greatest_number = 0;
     // Event time: the greatest window end + lateness of any result that an earlier run sent.
     model::EventTime sent_deadline = kNoTime;
@@ -95,7 +96,8 @@ class Coordinator {
     // In order: nothing unfinished fires; a last checkpoint, or the savepoint of this name, then
     // `finished`. For a savepoint a replay is gone through first.
     void request_stop(const std::string& savepoint = "");
-    // As `--until end` from now: `ends` are read up to, every window closes, then as request_stop().
+    // As `--until end` from now: `ends` are read up to, every window closes, then as
+    // request_stop().
     void request_drain(model::Offsets ends);
     // Freezes a savepoint. The outcome is had once, by the ticket, when there is one.
     std::uint64_t request_savepoint(std::string name);
@@ -230,17 +232,17 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
-    model::Error failure_;      // guarded by mutex_
-    Report report_;             // guarded by mutex_
-    std::vector<Found> found_;  // guarded by mutex_
-    std::string stop_savepoint_;                    // guarded by mutex_
-    std::optional<model::Offsets> drain_;           // guarded by mutex_
+    model::Error failure_;                           // guarded by mutex_
+    Report report_;                                  // guarded by mutex_
+    std::vector<Found> found_;                       // guarded by mutex_
+    std::string stop_savepoint_;                     // guarded by mutex_
+    std::optional<model::Offsets> drain_;            // guarded by mutex_
     std::deque<WantedSavepoint> savepoints_wanted_;  // guarded by mutex_
-    std::uint64_t savepoint_tickets_ = 0;           // guarded by mutex_
+    std::uint64_t savepoint_tickets_ = 0;            // guarded by mutex_
     // By ticket, until they are taken.
     std::map<std::uint64_t, model::Result<state::CheckpointSummary>>
-        savepoints_done_;       // guarded by mutex_
-    std::string hold_;          // guarded by mutex_
+        savepoints_done_;  // guarded by mutex_
+    std::string hold_;     // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

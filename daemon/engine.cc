@@ -197,9 +197,10 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
             ahead |= at != next.next_offsets.end() && at->second < partition.next_offset;
         }
         if (ahead) {
-            return model::invalid("was taken on a way that was left: the journal goes on from an "
-                                  "older snapshot with barrier " +
-                                  std::to_string(next.number));
+            return model::invalid(
+                "was taken on a way that was left: the journal goes on from an "
+                "older snapshot with barrier " +
+                std::to_string(next.number));
         }
     }
     return {};
@@ -360,7 +361,8 @@ bool Engine::first_checkpoint() {
     number = std::max(number, greatest_number());
     if (from_savepoint_) {
         options_.say("a new lineage begins from " + options_.from + " (" + meta_.pipeline +
-                     ", taken " + meta_.taken + ", every byte compared with its manifest); results "
+                     ", taken " + meta_.taken +
+                     ", every byte compared with its manifest); results "
                      "behind it are written again, final ones as well");
         meta_.origin_lineage = meta_.lineage;
         meta_.origin_number = meta_.number;
@@ -500,17 +502,16 @@ bool Engine::greet_sink() {
             // Nothing was sent behind the savepoint: what Redis has is what the savepoint knows.
             begin.lanes = found.lanes;
         } else if (found.present) {
-            options_.say("the results in Redis, of lineage " + found.lineage +
-                         " up to barrier " + std::to_string(found.barrier) +
+            options_.say("the results in Redis, of lineage " + found.lineage + " up to barrier " +
+                         std::to_string(found.barrier) +
                          ", are taken over; final ones may be written again");
         }
     } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
-            return fail(
-                kExitDamaged,
-                "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
-                    found.lineage + ", this state to " + meta_.lineage +
-                    ": another state of the same name writes there, or this one was lost and "
-                    "begun anew; --fresh takes the results over");
+        return fail(kExitDamaged,
+                    "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
+                        found.lineage + ", this state to " + meta_.lineage +
+                        ": another state of the same name writes there, or this one was lost and "
+                        "begun anew; --fresh takes the results over");
     } else if (found.present && found.barrier > journal_->last_number()) {
         return fail(
             kExitDamaged,

@@ -145,7 +145,7 @@ class Engine {
     state::CheckpointMeta meta_;
     bool fresh_start_ = false;
     bool from_savepoint_ = false;  // a new lineage begins from what was restored
-    std::string source_lacks_;  // what Kafka no longer has of what the restore needs
+    std::string source_lacks_;     // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
     std::vector<Coordinator::Found> found_;  // to be taken up when live time begins

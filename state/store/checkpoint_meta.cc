@@ -19,8 +19,9 @@ constexpr std::string_view kTrailerBegin = ",\n\"xxh3\":\"";
 constexpr std::string_view kTrailerEnd = "\"}\n";
 constexpr std::size_t kHexDigits = 32;
 
-constexpr std::pair<Provenance, const char*> kProvenances[] = {
-    {Provenance::taken, "taken"}, {Provenance::edited, "edited"}, {Provenance::imported, "imported"}};
+constexpr std::pair<Provenance, const char*> kProvenances[] = {{Provenance::taken, "taken"},
+                                                               {Provenance::edited, "edited"},
+                                                               {Provenance::imported, "imported"}};
 
 std::string hex64(std::uint64_t value) {
     char text[17];

@@ -6,8 +6,8 @@
 //      "result":{"clicks":2,"spend":12.5}}
 //
 // The first line says what the rows belong to: what a manifest says but for what is the snapshot's
-// own (id, kind, provenance, files). `state` holds everything of a row, exactly, so that lines give the
-// same bytes again. `result` is what would be written to Redis. docs/FORMAT.md describes the
+// own (id, kind, provenance, files). `state` holds everything of a row, exactly, so that lines give
+// the same bytes again. `result` is what would be written to Redis. docs/FORMAT.md describes the
 // members and what else a reader takes.
 #pragma once
 

@@ -34,6 +34,7 @@ class ReadOnlyDisk final : public Disk {
     model::Status truncate(const std::string& path, std::uint64_t /*size*/) override {
         return refuse(path);
     }
+    model::Status sync_file(const std::string& path) override { return refuse(path); }
     model::Status sync_directory(const std::string& path) override { return refuse(path); }
     model::Result<std::vector<std::string>> list(const std::string& path) override {
         return disk_.list(path);

@@ -509,7 +509,8 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
         ASSERT_FALSE(step);
         EXPECT_GT(waited, 1) << "it keeps to its rate";
         EXPECT_EQ(step.error().kind, model::ErrorKind::corrupt);
-        EXPECT_NE(step.error().text.find("damaged snapshots: /state/checkpoints/3"), std::string::npos)
+        EXPECT_NE(step.error().text.find("damaged snapshots: /state/checkpoints/3"),
+                  std::string::npos)
             << step.error().text;
     }
     Process p(*disk, "c");
