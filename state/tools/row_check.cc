@@ -67,23 +67,27 @@ bool canonical_key(std::string_view encoded) {
 
 RowCheck::RowCheck(const CheckpointMeta& meta) {
     for (const auto& reduction : meta.reductions) {
-        kinds_[reduction.number];
+        known_[reduction.number].dropped = reduction.dropped;
     }
 }
 
 void RowCheck::expect(std::uint32_t reduction, RowKinds kinds) {
-    kinds_[reduction] = std::move(kinds);
+    known_[reduction].kinds = std::move(kinds);
 }
 
 model::Status RowCheck::check(const RowKey& key, std::string_view row) {
     if (expected_ == nullptr || key.reduction != last_) {
-        const auto known = kinds_.find(key.reduction);
-        if (known == kinds_.end()) {
+        const auto known = known_.find(key.reduction);
+        if (known == known_.end()) {
             return model::corrupt("a row of reduction number " + std::to_string(key.reduction) +
                                   ", which the snapshot does not name");
         }
         last_ = key.reduction;
         expected_ = &known->second;
+    }
+    if (expected_->dropped && key.slice_end <= *expected_->dropped) {
+        return model::corrupt("a row of a window that ended at " + std::to_string(key.slice_end) +
+                              " and is dropped");
     }
     if (!canonical_key(key.key)) {
         return model::corrupt("a key that is not canonical");
@@ -93,7 +97,8 @@ model::Status RowCheck::check(const RowKey& key, std::string_view row) {
     if (!reader.read_header(rev)) {
         return model::corrupt("a row of an unknown kind");
     }
-    const bool learn = expected_->empty();
+    RowKinds& kinds = expected_->kinds;
+    const bool learn = kinds.empty();
     std::size_t count = 0;
     for (; !reader.at_end(); ++count) {
         ReductionKind kind{};
@@ -101,12 +106,12 @@ model::Status RowCheck::check(const RowKey& key, std::string_view row) {
             return model::corrupt("a row that is not canonical");
         }
         if (learn) {
-            expected_->push_back(kind);
-        } else if (count == expected_->size() || (*expected_)[count] != kind) {
+            kinds.push_back(kind);
+        } else if (count == kinds.size() || kinds[count] != kind) {
             return model::corrupt("a row with other accumulators than its reduction has");
         }
     }
-    return count == expected_->size()
+    return count == kinds.size()
                ? model::Status{}
                : model::corrupt("a row with fewer accumulators than its reduction has");
 }

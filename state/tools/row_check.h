@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -25,14 +26,19 @@ class RowCheck {
     // What rows of a reduction hold, where it is known; otherwise the first row says.
     void expect(std::uint32_t reduction, RowKinds kinds);
 
-    // Errors: corrupt: a reduction that nobody knows, a key or a row that is not canonical, other
-    // accumulators than the other rows of its reduction have (they could not be merged).
+    // Errors: corrupt: a reduction that nobody knows, a window that is dropped already (the row
+    // would not count), a key or a row that is not canonical, other accumulators than the other
+    // rows of its reduction have (they could not be merged).
     model::Status check(const RowKey& key, std::string_view row);
 
  private:
-    std::map<std::uint32_t, RowKinds> kinds_;  // empty: no row seen yet
-    std::uint32_t last_ = 0;                   // the reduction of the row before
-    RowKinds* expected_ = nullptr;             // of `last_`
+    struct Known {
+        RowKinds kinds;  // empty: no row seen yet
+        std::optional<model::EventTime> dropped;
+    };
+    std::map<std::uint32_t, Known> known_;
+    std::uint32_t last_ = 0;     // the reduction of the row before
+    Known* expected_ = nullptr;  // of `last_`
 };
 
 // Spelled as append_key_part() does.
