@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "config/diagnostic.h"
+#include "config/units.h"
 #include "daemon/exit_code.h"
 #include "daemon/version.h"
 
@@ -99,9 +100,16 @@ void add_snapshot(CLI::App& app, std::string& path) {
 }
 
 void add_rate(CLI::App& app, std::optional<std::uint64_t>& rate) {
-    app.add_option("--rate", rate, "bytes per second at most; 100MB, 64MiB")
-        ->transform(CLI::AsSizeValue(false))
-        ->check(CLI::PositiveNumber);
+    app.add_option_function<std::string>(
+        "--rate",
+        [&rate](const std::string& text) {
+            const auto size = config::parse_size(text);
+            if (!size || *size == 0) {
+                throw CLI::ValidationError("--rate", "a size is meant, for instance 100MB");
+            }
+            rate = *size;
+        },
+        "bytes per second at most; 100MB, 64MiB");
 }
 
 template <SnapshotOptions::Action kAction>

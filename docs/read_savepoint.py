@@ -27,12 +27,12 @@ KINDS = {1: "count", 2: "sum", 3: "min", 4: "max", 5: "mean", 6: "first", 7: "la
 SCALE = 10**18
 
 
-class Damaged(Exception):
-    pass
-
-
 class Number(str):
     """A number's digits, to be printed as they are."""
+
+
+class Damaged(Exception):
+    pass
 
 
 class Bytes:
@@ -127,12 +127,12 @@ def scalar(kind, data):
         value = bool(data.byte()) if kind == 1 else data.signed() if kind == 2 else text(data.sized())
         return value, value
     if kind == 3:
-        digits = print_decimal(total_of(data.byte(), data))
-        return {"decimal": digits}, Number(digits)
-    if kind == 4:
-        digits = Number(print_float(data.numbers("d")[0]))
-        return {"float": digits}, digits
-    raise Damaged(f"a scalar of the unknown type {kind}")
+        digits = Number(print_decimal(total_of(data.byte(), data)))
+        return {"decimal": str(digits)}, digits
+    if kind != 4:
+        raise Damaged(f"a scalar of the unknown type {kind}")
+    digits = Number(print_float(data.numbers("d")[0]))
+    return {"float": digits}, digits
 
 
 def float_text(unit):
@@ -155,13 +155,12 @@ def total(data, mean):
             place = data.varint()
             floats = total_of(size, data) << (8 * place)
         state["floats"] = float_text(floats)
-    count = 1
     if mean:
-        count = state["count"] = data.varint()
-    if flags == 0 or count == 0:
+        state["count"] = data.varint()
+    if flags == 0:
         return state, None
     if mean or flags & 4:
-        return state, rounded((Fraction(exact, SCALE) + Fraction(floats, 2**1074)) / count)
+        return state, rounded((Fraction(exact, SCALE) + Fraction(floats, 2**1074)) / state.get("count", 1))
     digits = print_decimal(exact)
     if abs(exact) < 10**38:
         return state, Number(digits)
@@ -238,9 +237,7 @@ class Reduction:
         self.values = [(name, places[call]) for name, call in known["values"] if call in places]
 
     def line(self, end, accepted_from, key, row):
-        window = {"start": end - self.window, "end": end}
-        if accepted_from:
-            window["accepted_from"] = accepted_from
+        window = {"start": end - self.window, "end": end} | ({"accepted_from": accepted_from} if accepted_from else {})
         parts, data = [], Bytes(key)
         while not data.end():
             parts.append(text(data.sized()))
@@ -271,20 +268,17 @@ def to_json(value):
 def dump(data, out):
     stream = Bytes(data)
     magic, version, size = stream.numbers("8sII")
-    if magic != b"SluiceSp":
-        raise Damaged("not a portable savepoint")
-    if version > 1:
-        raise Damaged(f"written by a newer Sluice: format {version}")
+    if magic != b"SluiceSp" or version > 1:
+        raise Damaged("not a portable savepoint, or written by a newer Sluice")
     stream.take(size - stream.at)
     if xxhash and struct.unpack("<Q", data[size - 8 : size])[0] != xxhash.xxh3_64_intdigest(data[: size - 8]):
         raise Damaged("the header does not match its checksum")
     meta, reductions = {}, {}
-    for kind, rows, payload in blocks(stream):
+    for kind, _, payload in blocks(stream):
         if kind == 1:
             meta = json.loads(payload)
         elif kind == 2:
-            own = {"id", "kind", "provenance"}
-            head = {name: value for name, value in meta.items() if name not in own}
+                    head = {name: value for name, value in meta.items() if name not in own}
             out.write(to_json({"snapshot": head, "inputs": text(payload)}) + "\n")
             inputs = json.loads(payload)
             reductions = {r["number"]: Reduction(r, inputs) for r in meta["reductions"]}
