@@ -103,7 +103,7 @@ void add_rate(CLI::App& app, std::optional<std::uint64_t>& rate) {
     app.add_option_function<std::string>(
         "--rate",
         [&rate](const std::string& text) {
-            const auto size = config::parse_size(text);
+            const auto size = config::read_size(text);
             if (!size || *size == 0) {
                 throw CLI::ValidationError("--rate", "a size is meant, for instance 100MB");
             }
