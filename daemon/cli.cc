@@ -52,6 +52,9 @@ void set_up_run(CLI::App& app, Command& command) {
     add_json(app, options.json, "log in JSON");
     add_set(app, options.set);
     app.add_flag("--fresh", options.fresh, "forget all state and begin anew; needs --yes");
+    app.add_option("--from", options.from,
+                   "begin from this savepoint's directory; over a state of its own with --fresh")
+        ->type_name("SAVEPOINT");
     app.add_flag("--yes", options.yes, "confirms what cannot be undone");
     app.add_option_function<std::string>(
            "--until", [&options](const std::string&) { options.until_end = true; },
@@ -87,12 +90,35 @@ void set_up_stop(CLI::App& app, Command& command) {
     auto& options = begin<StopOptions>(command);
     add_target(app, options.target);
     add_json(app, options.json, "print the outcome as JSON");
+    auto* savepoint = app.add_flag("--savepoint", options.savepoint,
+                                   "with a savepoint, whatever [savepoint] on_stop says");
+    app.add_flag("--no-savepoint", options.no_savepoint, "without one; a checkpoint is taken")
+        ->excludes(savepoint);
+    app.add_flag("--drain", options.drain,
+                 "read what the log holds now, close every window, write everything, then stop");
+}
+
+void add_words(CLI::App& app, std::vector<std::string>& words, const std::string& meaning) {
+    app.add_option("WORDS", words, meaning)->required()->type_name("");
 }
 
 void set_up_checkpoint(CLI::App& app, Command& command) {
     auto& options = begin<CheckpointOptions>(command);
-    add_target(app, options.target);
-    add_json(app, options.json, "print the checkpoint as JSON");
+    add_words(app, options.words,
+              "NAME: take one of that pipeline; list NAME: all snapshots that are there");
+    add_json(app, options.json, "print the outcome as JSON");
+}
+
+void set_up_savepoint(CLI::App& app, Command& command) {
+    auto& options = begin<SavepointOptions>(command);
+    add_words(app, options.words,
+              "NAME: take one and wait; list NAME; delete NAME SAVEPOINT; cancel NAME SAVEPOINT. "
+              "NAME is a pipeline's name, its file, or a state directory");
+    app.add_option("--name", options.name, "the new savepoint's name; else made of the time");
+    app.add_option("--checkpoint", options.checkpoint,
+                   "without a daemon: the checkpoint to make it of; else the newest")
+        ->type_name("ID");
+    add_json(app, options.json, "print the outcome as JSON");
 }
 
 void add_snapshot(CLI::App& app, std::string& path) {
@@ -117,11 +143,7 @@ void set_up_snapshot(CLI::App& app, Command& command) {
     using enum SnapshotOptions::Action;
     auto& options = begin<SnapshotOptions>(command);
     options.action = kAction;
-    if (kAction == list) {
-        app.add_option("DIR", options.path,
-                       "a state directory, a directory of snapshots, or a name")
-            ->required();
-    } else if (kAction == import_stream) {
+    if (kAction == import_stream) {
         app.add_option("FILE", options.path, "the portable stream; - is stdin")->required();
         app.add_option("DIR", options.destination, "the savepoint to make; must not exist")
             ->required();
@@ -246,7 +268,7 @@ const std::vector<Row>& table() {
          {"sluice run clicks.toml",
           "sluice run clicks.toml --until end --set sink.redis=unix:/run/redis.sock"},
          set_up_run,
-         {"--from", "--drop-state", "--rename"}},
+         {"--drop-state", "--rename"}},
         {"check",
          "say everything that can be known about a file without starting it",
          true,
@@ -262,9 +284,9 @@ const std::vector<Row>& table() {
         {"stop",
          "stop in order: as TERM, and wait until it is gone",
          true,
-         {"sluice stop clicks", "sluice stop clicks.toml --json"},
+         {"sluice stop clicks", "sluice stop clicks.toml --savepoint --json"},
          set_up_stop,
-         {"--savepoint", "--no-savepoint", "--drain"}},
+         {}},
         {"init",
          "print a commented example configuration",
          true,
@@ -278,17 +300,10 @@ const std::vector<Row>& table() {
          set_up_demo,
          {}},
         {"checkpoint",
-         "take a checkpoint now, and wait for it",
+         "take a checkpoint now, and wait for it; list them",
          false,
-         {"sluice checkpoint clicks", "sluice checkpoint clicks.toml --json"},
+         {"sluice checkpoint clicks", "sluice checkpoint list clicks.toml --json"},
          set_up_checkpoint,
-         {}},
-        {"checkpoint list",
-         "the snapshots of a state directory, newest last",
-         false,
-         {"sluice checkpoint list /var/lib/sluice/clicks",
-          "sluice checkpoint list /var/lib/sluice/clicks --json"},
-         set_up_snapshot<SnapshotOptions::Action::list>,
          {}},
         {"checkpoint verify",
          "read every byte of a checkpoint",
@@ -296,6 +311,13 @@ const std::vector<Row>& table() {
          {"sluice checkpoint verify /var/lib/sluice/clicks/checkpoints/12",
           "sluice checkpoint verify checkpoints/12 --rate 100MB"},
          set_up_snapshot<SnapshotOptions::Action::verify>,
+         {}},
+        {"savepoint",
+         "take, list and delete savepoints",
+         false,
+         {"sluice savepoint clicks --name before-upgrade",
+          "sluice savepoint delete clicks before-upgrade"},
+         set_up_savepoint,
          {}},
         {"savepoint inspect",
          "what a snapshot holds: offsets, watermarks, reductions, ledger",
@@ -387,7 +409,6 @@ const std::vector<Row>& table() {
         {"reload", "apply an edited file", false, {}, {}, {}},
         {"pause", "hold the input", false, {}, {}, {}},
         {"resume", "let the input go on", false, {}, {}, {}},
-        {"savepoint", "take and handle savepoints", false, {}, {}, {}},
         {"compare", "what differs between two instances", false, {}, {}, {}},
         {"offsets", "positions and lag per partition", false, {}, {}, {}},
         {"eval", "try expressions and files on sample records", false, {}, {}, {}},

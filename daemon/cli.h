@@ -14,6 +14,7 @@ struct RunOptions {
     std::string file;
     bool json = false;  // log lines as JSON
     bool fresh = false;
+    std::string from;  // a savepoint's directory; empty: the newest snapshot of the state
     bool yes = false;  // destructive options were confirmed
     bool until_end = false;
     bool keep_open = false;  // with until_end: leave windows open
@@ -43,18 +44,21 @@ struct StatusOptions {
 struct StopOptions {
     std::string target;
     bool json = false;
+    bool savepoint = false;  // whatever [savepoint] on_stop says; with neither, as it says
+    bool no_savepoint = false;
+    bool drain = false;
 };
 
-// `sluice checkpoint NAME`
+// `sluice checkpoint NAME`, `sluice checkpoint list NAME`
 struct CheckpointOptions {
-    std::string target;
+    std::vector<std::string> words;  // as typed: perhaps a verb, then what it is about
     bool json = false;
 };
 
-// `sluice savepoint inspect | verify | export | import` and `sluice checkpoint list | verify`:
-// offline, on any snapshot.
+// `sluice savepoint inspect | verify | export | import` and `sluice checkpoint verify`: offline, on
+// any snapshot.
 struct SnapshotOptions {
-    enum class Action { inspect, verify, export_stream, import_stream, list };
+    enum class Action { inspect, verify, export_stream, import_stream };
     Action action = Action::inspect;
     std::string path;         // a snapshot; import: the stream
     std::string destination;  // export: the stream; import: the new savepoint
@@ -77,6 +81,14 @@ struct StateOptions {
     bool json = false;
 };
 
+// `sluice savepoint NAME`, `sluice savepoint list NAME`, `sluice savepoint delete NAME SAVEPOINT`
+struct SavepointOptions {
+    std::vector<std::string> words;
+    bool json = false;
+    std::string name;        // of the new one; empty: made up
+    std::string checkpoint;  // without a daemon: the id to make it of; empty: the newest
+};
+
 // `sluice init [clicks | ysb | minimal]`
 struct InitOptions {
     std::string example = "clicks";
@@ -96,9 +108,9 @@ struct DemoOptions {
     bool keep = false;                  // leave the working directory behind
 };
 
-using Command =
-    std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions, CheckpointOptions,
-                 SnapshotOptions, StateOptions, InitOptions, VersionOptions, DemoOptions>;
+using Command = std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions,
+                             CheckpointOptions, SavepointOptions, SnapshotOptions, StateOptions,
+                             InitOptions, VersionOptions, DemoOptions>;
 
 // There is nothing to run: help was asked for, or the line is wrong.
 struct Leave {

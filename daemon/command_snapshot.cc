@@ -2,11 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/commands.h"
-#include "daemon/control.h"
 #include "daemon/exit_code.h"
 #include "daemon/snapshot_tool.h"
-#include "daemon/status.h"
-#include "state/tools/disk_usage.h"
 #include "state/tools/portable_file.h"
 #include "state/tools/snapshot.h"
 
@@ -16,8 +13,6 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 using state::CheckpointMeta;
-
-constexpr std::int64_t kTimeoutMs = 5'000;
 
 const char* name_of(state::SnapshotKind kind) {
     return kind == state::SnapshotKind::checkpoint ? "checkpoint" : "savepoint";
@@ -302,88 +297,19 @@ int import_stream(SnapshotTool& tool, const SnapshotOptions& options) {
                : tool.fail({imported.error().kind, options.path + ": " + imported.error().text});
 }
 
-// ---- list
-
-int list_live(const SnapshotOptions& options) {
-    const auto target = find_target(options.path, config::process_environment());
-    if (!target) {
-        std::fputs(target.error().text.c_str(), stderr);
-        return target.error().exit_code;
-    }
-    const auto answer = ask(*target, "GET", "/status", kTimeoutMs);
-    if (!answer) {
-        std::fprintf(stderr, "sluice: %s\n", answer.error().text.c_str());
-        return kExitUnreachable;
-    }
-    const auto status = json::parse(answer->body, nullptr, false);
-    const auto found = status.is_object() && status.contains("checkpoints") ? status["checkpoints"]
-                                                                            : json::array();
-    if (options.json) {
-        std::printf("%s\n", found.dump(1).c_str());
-        return kExitOk;
-    }
-    for (auto it = found.rbegin(); it != found.rend(); ++it) {
-        std::printf("%-10s %-25s %12llu  %s\n", it->value("kind", "").c_str(),
-                    it->value("taken", "").c_str(),
-                    static_cast<unsigned long long>(it->value("bytes", std::uint64_t{0})),
-                    it->value("path", "").c_str());
-    }
-    return kExitOk;
-}
-
-int list(SnapshotTool& tool, const SnapshotOptions& options) {
-    if (!is_directory(tool, options.path)) {
-        return list_live(options);
-    }
-    const auto found = state::snapshots_in(tool.disk(), options.path);
-    if (!found) {
-        return tool.fail(found.error());
-    }
-    ordered_json listed = ordered_json::array();
-    bool damaged = false;
-    for (const auto& path : *found) {
-        const auto snapshot = state::Snapshot::open(tool.disk(), path);
-        if (!snapshot) {
-            damaged = true;
-            listed.push_back({{"path", path}, {"error", snapshot.error().text}});
-            if (!options.json) {
-                std::printf("damaged    %s\n", snapshot.error().text.c_str());
-            }
-            continue;
-        }
-        const auto& meta = (*snapshot)->meta();
-        listed.push_back({{"id", meta.id},
-                          {"kind", name_of(meta.kind)},
-                          {"pipeline", meta.pipeline},
-                          {"number", meta.number},
-                          {"taken", meta.taken},
-                          {"bytes", (*snapshot)->bytes()},
-                          {"path", path}});
-        if (!options.json) {
-            std::printf("%-10s %-25s %12llu  %s\n", name_of(meta.kind), meta.taken.c_str(),
-                        static_cast<unsigned long long>((*snapshot)->bytes()), path.c_str());
-        }
-    }
-    if (options.json) {
-        print_json(listed);
-    }
-    return damaged ? kExitDamaged : kExitOk;
-}
-
 }  // namespace
 
 int command_snapshot(const SnapshotOptions& options) {
     using enum SnapshotOptions::Action;
     static constexpr const char* kNames[] = {"savepoint inspect", "savepoint verify",
-                                             "savepoint export", "savepoint import",
-                                             "checkpoint list"};
+                                             "savepoint export", "savepoint import"};
     auto opened = SnapshotTool::open(kNames[static_cast<int>(options.action)], options.rate);
     if (!opened) {
         std::fprintf(stderr, "sluice: %s\n", opened.error().text.c_str());
         return kExitStateBroken;
     }
     SnapshotTool& tool = **opened;
-    if (options.path != "-" && options.action != list) {
+    if (options.path != "-") {
         if (const int wrong = tool.readable(options.path); wrong != kExitOk) {
             return wrong;
         }
@@ -397,8 +323,6 @@ int command_snapshot(const SnapshotOptions& options) {
             return daemon::export_stream(tool, options);
         case import_stream:
             return daemon::import_stream(tool, options);
-        case list:
-            return daemon::list(tool, options);
     }
     return kExitUsage;
 }

@@ -12,6 +12,7 @@ int command_stop(const StopOptions& options);              // blocks until the p
 int command_snapshot(const SnapshotOptions& options);      // blocks on disks
 int command_state(const StateOptions& options);            // blocks on disks, stdin, or the daemon
 int command_checkpoint(const CheckpointOptions& options);  // blocks until it is committed
+int command_savepoint(const SavepointOptions& options);    // blocks until it is complete
 int command_init(const InitOptions& options);
 int command_version(const VersionOptions& options);
 int command_demo(const DemoOptions& options);  // blocks for about a minute

@@ -6,7 +6,10 @@
 // that depends on a number leaves before that number is in the journal: the queue is the proof.
 //
 //   cut, cap, idle, tick   journal → the emitter may fire what a tick closed
-//   close                  the emitter may fire what no record can reach any more
+//   close                  journal → the emitter may fire what no record can reach any more. The
+//                          entry says how far results may have left: which partitions they rest on
+//                          is not written down elsewhere, and one that a restart finds must not add
+//                          to them
 //   seal, spill            the snapshotter gets the sealed tables and the offsets that belong to
 //   them
 //
@@ -48,14 +51,11 @@ namespace sluice::daemon {
 
 // What the coordinator starts from: a restored checkpoint and the journal behind it.
 struct StartingPoint {
-    state::CheckpointMeta meta;            // reductions in the pipeline's order
-    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
+    state::CheckpointMeta meta;  // reductions in the pipeline's order; `closed` by the journal
+    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, but for closes
     model::BarrierNumber journal_end = 0;  // the last journaled number
-    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is
-    // newest.
+    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is newest.
     model::BarrierNumber greatest_number = 0;
-    // Event time: the greatest window end + lateness of any result that an earlier run sent.
-    model::EventTime sent_deadline = kNoTime;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
 };
@@ -96,8 +96,9 @@ class Coordinator {
     // In order: nothing unfinished fires; a last checkpoint, or the savepoint of this name, then
     // `finished`. For a savepoint a replay is gone through first.
     void request_stop(const std::string& savepoint = "");
-    // As `--until end` from now: `ends` are read up to, every window closes, then as
-    // request_stop().
+    // A drain, or `--until end`, ends with the savepoint of this name instead of a checkpoint.
+    void name_stop_savepoint(const std::string& savepoint);
+    // As `--until end` from now: `ends` are read up to, every window closes, then as request_stop().
     void request_drain(model::Offsets ends);
     // Freezes a savepoint. The outcome is had once, by the ticket, when there is one.
     std::uint64_t request_savepoint(std::string name);
@@ -203,7 +204,6 @@ class Coordinator {
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
-    model::EventTime sent_deadline_ = kNoTime;
     bool live_ = false;
     bool close_under_way_ = false;
 
@@ -232,17 +232,17 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
-    model::Error failure_;                           // guarded by mutex_
-    Report report_;                                  // guarded by mutex_
-    std::vector<Found> found_;                       // guarded by mutex_
-    std::string stop_savepoint_;                     // guarded by mutex_
-    std::optional<model::Offsets> drain_;            // guarded by mutex_
+    model::Error failure_;      // guarded by mutex_
+    Report report_;             // guarded by mutex_
+    std::vector<Found> found_;  // guarded by mutex_
+    std::string stop_savepoint_;                    // guarded by mutex_
+    std::optional<model::Offsets> drain_;           // guarded by mutex_
     std::deque<WantedSavepoint> savepoints_wanted_;  // guarded by mutex_
-    std::uint64_t savepoint_tickets_ = 0;            // guarded by mutex_
+    std::uint64_t savepoint_tickets_ = 0;           // guarded by mutex_
     // By ticket, until they are taken.
     std::map<std::uint64_t, model::Result<state::CheckpointSummary>>
-        savepoints_done_;  // guarded by mutex_
-    std::string hold_;     // guarded by mutex_
+        savepoints_done_;       // guarded by mutex_
+    std::string hold_;          // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

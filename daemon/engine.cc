@@ -189,8 +189,7 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     // After a start from an older snapshot the same numbers may have gone to other decisions. Then
     // what follows in the journal is not what followed this snapshot.
     TRY(entries, journal_->entries_after(meta.journal_number));
-    if (!entries.empty()) {
-        const model::Barrier& next = entries.front();
+    for (const model::Barrier& next : entries) {
         bool ahead = next.number <= meta.number;
         for (const state::PartitionMeta& partition : meta.partitions) {
             const auto at = next.next_offsets.find(partition.partition);
@@ -198,8 +197,8 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
         }
         if (ahead) {
             return model::invalid(
-                "was taken on a way that was left: the journal goes on from an "
-                "older snapshot with barrier " +
+                "was taken on a way that was left: the journal goes on from an older snapshot with "
+                "barrier " +
                 std::to_string(next.number));
         }
     }
@@ -361,8 +360,7 @@ bool Engine::first_checkpoint() {
     number = std::max(number, greatest_number());
     if (from_savepoint_) {
         options_.say("a new lineage begins from " + options_.from + " (" + meta_.pipeline +
-                     ", taken " + meta_.taken +
-                     ", every byte compared with its manifest); results "
+                     ", taken " + meta_.taken + ", every byte compared with its manifest); results "
                      "behind it are written again, final ones as well");
         meta_.origin_lineage = meta_.lineage;
         meta_.origin_number = meta_.number;
@@ -492,26 +490,35 @@ bool Engine::greet_sink() {
     sinks::Begin begin;
     begin.lineage = meta_.lineage;
     begin.barrier = meta_.number;
-    for (const state::ReductionMeta& reduction : meta_.reductions) {
-        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
-    }
-    if (meta_.reset_sink && found.lineage != meta_.lineage) {
+    // Without a control hash there is nothing to reset: what is retained is sent, as after a loss.
+    if (meta_.reset_sink && found.present && found.lineage != meta_.lineage) {
         begin.mode = sinks::Begin::Mode::reset;
-        if (found.present && found.lineage == meta_.origin_lineage &&
-            found.barrier <= meta_.origin_number) {
+        if (found.lineage == meta_.origin_lineage && found.barrier <= meta_.origin_number) {
             // Nothing was sent behind the savepoint: what Redis has is what the savepoint knows.
             begin.lanes = found.lanes;
-        } else if (found.present) {
+        } else {
             options_.say("the results in Redis, of lineage " + found.lineage + " up to barrier " +
                          std::to_string(found.barrier) +
                          ", are taken over; final ones may be written again");
         }
+        // Redis may have lost results meanwhile: nobody is to vouch for more than it has.
+        for (state::ReductionMeta& reduction : meta_.reductions) {
+            const auto frontier = found.frontiers.find(reduction.id);
+            const model::EventTime there =
+                frontier == found.frontiers.end() ? model::kBeforeAll : frontier->second;
+            const model::EventTime kept = std::max(there, reduction.dropped.value_or(kNoTime));
+            if (reduction.acknowledged && kept < *reduction.acknowledged) {
+                reduction.acknowledged =
+                    kept == kNoTime ? std::nullopt : std::optional<model::EventTime>(kept);
+            }
+        }
     } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
-        return fail(kExitDamaged,
-                    "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
-                        found.lineage + ", this state to " + meta_.lineage +
-                        ": another state of the same name writes there, or this one was lost and "
-                        "begun anew; --fresh takes the results over");
+            return fail(
+                kExitDamaged,
+                "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
+                    found.lineage + ", this state to " + meta_.lineage +
+                    ": another state of the same name writes there, or this one was lost and "
+                    "begun anew; --fresh takes the results over");
     } else if (found.present && found.barrier > journal_->last_number()) {
         return fail(
             kExitDamaged,
@@ -519,6 +526,9 @@ bool Engine::greet_sink() {
                 ", the journal ends at " + std::to_string(journal_->last_number()) +
                 ": the journal has lost its tail, or another state of the same name and lineage "
                 "writes there");
+    }
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
     }
     begun_ = true;
     sink_->begin(std::move(begin));
@@ -590,11 +600,18 @@ bool Engine::prepare() {
             until_.push_back(until(known.size() + a));
         }
     }
+    for (const model::Barrier& barrier : *entries) {
+        if (barrier.kind == model::BarrierKind::close) {
+            meta_.closed = std::max(meta_.closed, barrier.time);
+        }
+    }
+    std::erase_if(*entries, [](const model::Barrier& barrier) {
+        return barrier.kind == model::BarrierKind::close;  // no worker has a part in it
+    });
     start_.meta = meta_;
     start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.greatest_number = greatest_number();
-    start_.sent_deadline = sent_deadline();
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,
@@ -608,30 +625,6 @@ bool Engine::prepare() {
     workers_.resize(std::min(wanted, partitions_.size()));
     stage_ = Stage::open;
     return true;
-}
-
-// How far results in event time have left, by what Redis and the checkpoint say.
-model::EventTime Engine::sent_deadline() const {
-    model::EventTime deadline = kNoTime;
-    const sinks::ControlHash found = sink_->handshake();
-    for (std::size_t r = 0; r < pipeline_.reductions.size(); ++r) {
-        const config::Reduction& reduction = pipeline_.reductions[r];
-        if (reduction.time != config::TimeKind::event) {
-            continue;
-        }
-        model::EventTime end = meta_.reductions[r].acknowledged.value_or(kNoTime);
-        if (const auto lanes = found.lanes.find(reduction.id);
-            lanes != found.lanes.end() && found.lineage == meta_.lineage) {
-            for (const auto& mark : lanes->second) {
-                end = std::max(end, mark ? mark->end : kNoTime);
-            }
-        }
-        if (end != kNoTime) {
-            deadline =
-                std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
-        }
-    }
-    return deadline;
 }
 
 // ---- the gate opens

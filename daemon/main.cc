@@ -18,6 +18,7 @@ struct Dispatch {
     int operator()(const CheckpointOptions& options) const { return command_checkpoint(options); }
     int operator()(const SnapshotOptions& options) const { return command_snapshot(options); }
     int operator()(const StateOptions& options) const { return command_state(options); }
+    int operator()(const SavepointOptions& options) const { return command_savepoint(options); }
     int operator()(const InitOptions& options) const { return command_init(options); }
     int operator()(const VersionOptions& options) const { return command_version(options); }
     int operator()(const DemoOptions& options) const { return command_demo(options); }

@@ -11,7 +11,7 @@
 #include "sinks/redis_sink.h"
 #include "sinks/renderer.h"
 #include "sinks/resp.h"
-#include "tests/unit/sinks/real_redis.h"
+#include "tests/integration/real_redis.h"
 #include "tests/unit/sinks/sink_fixture.h"
 
 namespace sluice::sinks::test {

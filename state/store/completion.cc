@@ -44,6 +44,37 @@ model::Result<std::vector<SavepointSummary>> describe_savepoints(Disk& disk, Cat
     return all;
 }
 
+model::Result<std::string> freeze_savepoint(Disk& disk, Catalogue& catalogue,
+                                            const CatalogueEntry& from, const std::string& name) {
+    TRY(check_savepoint_name(name));
+    const auto& paths = catalogue.paths();
+    const auto path = paths.savepoint(name);
+    TRY(disk.make_directory(paths.savepoints()));
+    if (disk.info(path) ||
+        (!paths.savepoint_folder.empty() && disk.info(paths.savepoint_folder + "/" + name))) {
+        return model::invalid(path + ": is there already; a savepoint is never overwritten");
+    }
+    TRY(catalogue.validate(from));
+    TRY(id, catalogue.next_id());
+    TRY(disk.make_directory(path));
+    const auto fill = [&]() -> model::Status {
+        CheckpointMeta meta = *from.meta;
+        meta.kind = SnapshotKind::savepoint;
+        meta.id = id;
+        for (const auto& file : meta.files) {
+            TRY(disk.link(from.path + "/" + file.name, path + "/" + file.name));
+        }
+        TRY(disk.sync_directory(path));
+        TRY(disk.sync_directory(paths.savepoints()));
+        return write_file_durably(disk, path + "/" + kManifestName, manifest_text(meta));
+    };
+    if (auto filled = fill(); !filled) {
+        static_cast<void>(catalogue.remove(path));
+        return std::unexpected(std::move(filled.error()));
+    }
+    return path;
+}
+
 Completion::Completion(Disk& disk, const model::Clock& clock, StatePaths paths, Options options)
     : disk_(disk), clock_(clock), options_(options), catalogue_(disk, std::move(paths)) {}
 
@@ -305,6 +336,7 @@ void Completion::give_up(const model::Error& error) {
 void Completion::publish() {
     const std::lock_guard lock(mutex_);
     report_.savepoints = savepoints_;
+    report_.settled = !job_ && !look_ && removals_.empty() && again_at_ms_ == 0;
     report_.completing.clear();
     report_.done_bytes = report_.total_bytes = report_.bytes_per_second = 0;
     if (job_) {

@@ -46,6 +46,12 @@ struct SavepointSummary {
 // Of all that `catalogue` finds, newest first. Blocks on the disk.
 model::Result<std::vector<SavepointSummary>> describe_savepoints(Disk& disk, Catalogue& catalogue);
 
+// Makes a savepoint of a retained snapshot, by links where they can be, without a daemon. Returns its
+// directory; completing it is a Completion's matter. The caller holds the state's lock. Errors:
+// invalid (the name, or something of that name), exhausted, unavailable. Blocks on the disk.
+model::Result<std::string> freeze_savepoint(Disk& disk, Catalogue& catalogue,
+                                            const CatalogueEntry& from, const std::string& name);
+
 // Thread: step() by one (savepoint); the rest by any. Blocks in step() only.
 class Completion {
  public:
@@ -74,6 +80,7 @@ class Completion {
         std::string completing;                    // name; empty: none
         std::uint64_t done_bytes = 0, total_bytes = 0;
         std::uint64_t bytes_per_second = 0;  // of this completion, so far
+        bool settled = false;                // nothing is left to do: all that can be complete is
         std::string problem;                 // why a completion does not go on; empty: all do
     };
     Report report() const;

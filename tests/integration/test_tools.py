@@ -198,6 +198,29 @@ class Tools(World):
         listed = json.loads(self.tool("checkpoint", "list", "--json", daemon.state).stdout)
         self.assertEqual({entry["path"] for entry in listed}, set(by_path))
 
+    def test_a_start_from_an_edited_snapshot(self):
+        snapshot = self.kept_checkpoint()
+        rows = [json.loads(line) for line in self.tool("state", "dump", "--rows", snapshot).stdout.splitlines()]
+        row = next(row for row in rows if row["reduction"] == "ratio")
+        row["state"] = [{"count": 100_000}, {"sum": 100_000}]
+        del row["result"]
+        edited, moved = self.folder / "edited", self.folder / "moved"
+        self.tool("state", "put", snapshot, edited, stdin=json.dumps(row))
+        # By a stream, as to another machine, under another name.
+        self.tool("savepoint", "export", edited, self.folder / "stream")
+        self.tool("savepoint", "import", self.folder / "stream", moved)
+        name = f"{self.topic}-b"
+        other = self.sluice(
+            self.configure(REDUCTIONS, source=SOURCE, name=name, file="b.toml", state_directory="b"), folder="b"
+        )
+        self.assertEqual(other.run("--from", str(moved), "--until", "end"), 0, other.log_tail())
+        client = self.redis.client()
+        self.addCleanup(client.close)
+        flat = client.call("HGETALL", ":".join([name, "ratio", *row["key"], str(row["window"]["start"])]))
+        self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"n"], b"100000")
+        # It was no candidate of its own accord, and it is as it was.
+        self.tool("savepoint", "verify", moved)
+
 
 class Points(World):
     """kill -9 at each named step of export and import, on the golden savepoint."""

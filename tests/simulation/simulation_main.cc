@@ -74,6 +74,9 @@ int main(int argc, char** argv) {
             total.records += run.records;
             total.losses += run.losses;
             total.barriers += run.barriers;
+            total.savepoints += run.savepoints;
+            total.completions += run.completions;
+            total.rollbacks += run.rollbacks;
             if (one || !run.failure.empty()) {
                 print(seed, run);
             }
@@ -95,7 +98,7 @@ int main(int argc, char** argv) {
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
         "records, %llu barriers, %llu losses of "
-        "Redis' data\n",
+        "Redis' data, %llu savepoints, %llu of them seen complete, %llu starts from one\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -103,6 +106,9 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.checkpoints),
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
-        static_cast<unsigned long long>(total.losses));
+        static_cast<unsigned long long>(total.losses),
+        static_cast<unsigned long long>(total.savepoints),
+        static_cast<unsigned long long>(total.completions),
+        static_cast<unsigned long long>(total.rollbacks));
     return failed == 0 ? 0 : 1;
 }

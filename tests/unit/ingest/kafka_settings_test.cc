@@ -1,11 +1,11 @@
 // What can be known about the Kafka log without a broker.
-#include "ingest/kafka_log.h"
-
 #include <gtest/gtest.h>
 #include <sched.h>
 
 #include <chrono>
 #include <thread>
+
+#include "ingest/kafka_log.h"
 
 namespace sluice::ingest {
 namespace {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "sinks/redis_sink.h"
-#include "tests/unit/sinks/real_redis.h"
+#include "tests/integration/real_redis.h"
 #include "tests/unit/sinks/sink_fixture.h"
 
 namespace sluice::sinks::test {
