@@ -278,7 +278,8 @@ def dump(data, out):
         if kind == 1:
             meta = json.loads(payload)
         elif kind == 2:
-                    head = {name: value for name, value in meta.items() if name not in own}
+            own = ("id", "kind", "provenance")
+            head = {name: value for name, value in meta.items() if name not in own}
             out.write(to_json({"snapshot": head, "inputs": text(payload)}) + "\n")
             inputs = json.loads(payload)
             reductions = {r["number"]: Reduction(r, inputs) for r in meta["reductions"]}
