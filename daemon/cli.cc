@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "config/diagnostic.h"
+#include "config/units.h"
 #include "daemon/exit_code.h"
 #include "daemon/version.h"
 
@@ -120,6 +121,123 @@ void set_up_savepoint(CLI::App& app, Command& command) {
     add_json(app, options.json, "print the outcome as JSON");
 }
 
+void add_snapshot(CLI::App& app, std::string& path) {
+    app.add_option("SNAPSHOT", path, "a checkpoint's or savepoint's directory")->required();
+}
+
+void add_rate(CLI::App& app, std::optional<std::uint64_t>& rate) {
+    app.add_option_function<std::string>(
+        "--rate",
+        [&rate](const std::string& text) {
+            const auto size = config::read_size(text);
+            if (!size || *size == 0) {
+                throw CLI::ValidationError("--rate", "a size is meant, for instance 100MB");
+            }
+            rate = *size;
+        },
+        "bytes per second at most; 100MB, 64MiB");
+}
+
+template <SnapshotOptions::Action kAction>
+void set_up_snapshot(CLI::App& app, Command& command) {
+    using enum SnapshotOptions::Action;
+    auto& options = begin<SnapshotOptions>(command);
+    options.action = kAction;
+    if (kAction == import_stream) {
+        app.add_option("FILE", options.path, "the portable stream; - is stdin")->required();
+        app.add_option("DIR", options.destination, "the savepoint to make; must not exist")
+            ->required();
+    } else if (kAction == export_stream) {
+        add_snapshot(app, options.path);
+        app.add_option("FILE", options.destination, "must not exist; - is stdout")->required();
+        app.add_option_function<std::string>(
+               "--compression",
+               [&options](const std::string& codec) { options.compress = codec != "none"; },
+               "zstd or none")
+            ->check(CLI::IsMember({"zstd", "none"}))
+            ->default_str("zstd");
+    } else {
+        app.add_option("SNAPSHOT", options.path,
+                       "a checkpoint's or savepoint's directory, or a portable stream")
+            ->required();
+    }
+    if (kAction == export_stream || kAction == import_stream || kAction == verify) {
+        add_rate(app, options.rate);
+    }
+    add_json(app, options.json, "print the outcome as JSON");
+}
+
+template <StateOptions::Action kAction>
+void set_up_state(CLI::App& app, Command& command) {
+    using enum StateOptions::Action;
+    auto& options = begin<StateOptions>(command);
+    options.action = kAction;
+    options.paths.resize(1);
+    CLI::Option* reduction = nullptr;
+    switch (kAction) {
+        case dump:
+            app.add_option("SNAPSHOT", options.paths[0],
+                           "a checkpoint's or savepoint's directory, or a portable stream")
+                ->required();
+            app.add_flag("--rows", options.rows_only,
+                         "leave out the first line, which says what the rows belong to");
+            break;
+        case get:
+            app.add_option("SNAPSHOT", options.paths[0],
+                           "a snapshot's directory; or a pipeline's name or file: the state as of "
+                           "now, by a checkpoint that is taken for it")
+                ->required();
+            app.add_option("KEY", options.key, "the key's parts, as they are printed");
+            break;
+        case diff:
+            options.paths.resize(2);
+            app.add_option("A", options.paths[0], "a snapshot's directory")->required();
+            app.add_option("B", options.paths[1], "another one")->required();
+            break;
+        case du:
+            options.paths.clear();
+            app.add_option("DIR", options.paths,
+                           "snapshots, directories of snapshots, state directories")
+                ->required();
+            break;
+        case put:
+            add_snapshot(app, options.paths[0]);
+            app.add_option("DIR", options.destination, "the savepoint to make; must not exist")
+                ->required();
+            break;
+        case remove:
+            add_snapshot(app, options.paths[0]);
+            app.add_option("DIR", options.destination, "the savepoint to make; must not exist")
+                ->required();
+            reduction =
+                app.add_option("--reduction", options.reduction,
+                               "delete rows of this one; without it lines on stdin name the rows");
+            app.add_option("--window", options.window_end,
+                           "only the window with this end (ms since the epoch); with --reduction")
+                ->type_name("END")
+                ->needs(reduction);
+            app.add_option("--key", options.key,
+                           "only this key: once for each of its parts; with --reduction")
+                ->allow_extra_args(false)
+                ->needs(reduction);
+            break;
+        case import_lines:
+            options.paths.clear();
+            app.add_option("DIR", options.destination, "the savepoint to make; must not exist")
+                ->required();
+            app.add_option("--like", options.like,
+                           "a snapshot whose offsets, reductions and inputs the lines belong to; "
+                           "without it the first line says so");
+            break;
+    }
+    if (kAction == dump || kAction == get) {
+        app.add_option("--reduction", options.reduction, "only this one");
+    }
+    add_json(app, options.json,
+             kAction == dump || kAction == get || kAction == diff ? "the output is JSON anyway"
+                                                                  : "print the outcome as JSON");
+}
+
 void set_up_init(CLI::App& app, Command& command) {
     auto& options = begin<InitOptions>(command);
     app.add_option("EXAMPLE", options.example, "clicks (all settings), ysb, or minimal")
@@ -186,14 +304,101 @@ const std::vector<Row>& table() {
          false,
          {"sluice checkpoint clicks", "sluice checkpoint list clicks.toml --json"},
          set_up_checkpoint,
-         {"verify"}},
+         {}},
+        {"checkpoint verify",
+         "read every byte of a checkpoint",
+         false,
+         {"sluice checkpoint verify /var/lib/sluice/clicks/checkpoints/12",
+          "sluice checkpoint verify checkpoints/12 --rate 100MB"},
+         set_up_snapshot<SnapshotOptions::Action::verify>,
+         {}},
         {"savepoint",
          "take, list and delete savepoints",
          false,
          {"sluice savepoint clicks --name before-upgrade",
           "sluice savepoint delete clicks before-upgrade"},
          set_up_savepoint,
-         {"inspect", "verify", "export", "import"}},
+         {}},
+        {"savepoint inspect",
+         "what a snapshot holds: offsets, watermarks, reductions, ledger",
+         false,
+         {"sluice savepoint inspect /backup/before-upgrade",
+          "sluice savepoint inspect before-upgrade.sluice --json"},
+         set_up_snapshot<SnapshotOptions::Action::inspect>,
+         {}},
+        {"savepoint verify",
+         "read every byte of a savepoint or a portable stream",
+         false,
+         {"sluice savepoint verify /backup/before-upgrade",
+          "sluice savepoint verify before-upgrade.sluice"},
+         set_up_snapshot<SnapshotOptions::Action::verify>,
+         {}},
+        {"savepoint export",
+         "write a snapshot as one portable stream",
+         false,
+         {"sluice savepoint export /backup/before-upgrade before-upgrade.sluice",
+          "sluice savepoint export checkpoints/12 - | ssh other sluice savepoint import - clicks"},
+         set_up_snapshot<SnapshotOptions::Action::export_stream>,
+         {}},
+        {"savepoint import",
+         "make a savepoint of a portable stream",
+         false,
+         {"sluice savepoint import before-upgrade.sluice /backup/copy",
+          "ssh other cat before-upgrade.sluice | sluice savepoint import - /backup/copy"},
+         set_up_snapshot<SnapshotOptions::Action::import_stream>,
+         {}},
+        {"state dump",
+         "the rows of a snapshot as JSON lines",
+         false,
+         {"sluice state dump checkpoints/12 > state.jsonl",
+          "sluice state dump before-upgrade.sluice --rows --reduction spend | jq .result"},
+         set_up_state<StateOptions::Action::dump>,
+         {}},
+        {"state get",
+         "the rows of one key, in a snapshot or live",
+         false,
+         {"sluice state get checkpoints/12 de 42", "sluice state get clicks de 42"},
+         set_up_state<StateOptions::Action::get>,
+         {}},
+        {"state diff",
+         "which rows of two snapshots differ; exits with 1 if some do",
+         false,
+         {"sluice state diff checkpoints/11 checkpoints/12",
+          "sluice state diff /backup/before /backup/after | wc -l"},
+         set_up_state<StateOptions::Action::diff>,
+         {}},
+        {"state du",
+         "what snapshots take of the disk: shared, and freed by removing",
+         false,
+         {"sluice state du /var/lib/sluice/clicks",
+          "sluice state du checkpoints/12 /backup/before"},
+         set_up_state<StateOptions::Action::du>,
+         {}},
+        {"state put",
+         "a new savepoint: a snapshot with rows put into it",
+         false,
+         {"sluice state put /backup/before /backup/fixed < rows.jsonl",
+          "echo "
+          "'{\"reduction\":\"spend\",\"window\":{\"end\":1700000015000},\"key\":[\"de\",\"42\"],"
+          "\"result\":{\"clicks\":2,\"spend\":12.5}}' | sluice state put checkpoints/12 "
+          "/backup/fixed"},
+         set_up_state<StateOptions::Action::put>,
+         {}},
+        {"state delete",
+         "a new savepoint: a snapshot without some rows",
+         false,
+         {"sluice state delete /backup/before /backup/fixed --reduction spend --key de --key 42",
+          "sluice state dump --rows /backup/before | grep '\"bot\"' | sluice state delete "
+          "/backup/before /backup/fixed"},
+         set_up_state<StateOptions::Action::remove>,
+         {}},
+        {"state import",
+         "a new savepoint made of JSON lines",
+         false,
+         {"sluice state import /backup/again < state.jsonl",
+          "sluice state import /backup/history --like checkpoints/12 < history.jsonl"},
+         set_up_state<StateOptions::Action::import_lines>,
+         {}},
         {"version",
          "what this binary is and what it runs on",
          false,
@@ -204,7 +409,6 @@ const std::vector<Row>& table() {
         {"reload", "apply an edited file", false, {}, {}, {}},
         {"pause", "hold the input", false, {}, {}, {}},
         {"resume", "let the input go on", false, {}, {}, {}},
-        {"state", "look into snapshots and change them", false, {}, {}, {}},
         {"compare", "what differs between two instances", false, {}, {}, {}},
         {"offsets", "positions and lag per partition", false, {}, {}, {}},
         {"eval", "try expressions and files on sample records", false, {}, {}, {}},
@@ -225,11 +429,23 @@ std::string overview() {
         for (const Row& row : table()) {
             if (row.everyday == everyday && row.setup) {
                 text +=
-                    "  " + row.name + std::string(12 - row.name.size(), ' ') + row.summary + "\n";
+                    "  " + row.name + std::string(19 - row.name.size(), ' ') + row.summary + "\n";
             }
         }
     }
     return text + "\nsluice COMMAND --help shows options and examples.\n";
+}
+
+// The commands whose names begin with this word; empty: there is none.
+std::string commands_below(const std::string& word) {
+    std::string text;
+    for (const Row& row : table()) {
+        if (row.name.starts_with(word + " ")) {
+            text += "  sluice " + row.name + std::string(19 - row.name.size(), ' ') + row.summary +
+                    "\n";
+        }
+    }
+    return text;
 }
 
 Leave usage(std::string message) {
@@ -313,7 +529,9 @@ std::expected<Command, Leave> parse_command_line(int argc, const char* const* ar
     arguments.erase(arguments.begin());
     if (name == "help" && !arguments.empty()) {
         name = arguments.front();
-        arguments = {"--help"};
+        arguments.erase(arguments.begin());
+        arguments.resize(std::min<std::size_t>(arguments.size(), 1));
+        arguments.emplace_back("--help");
     }
     if (name == "--help" || name == "-h" || name == "help") {
         return std::unexpected(Leave{kExitOk, overview(), ""});
@@ -321,7 +539,27 @@ std::expected<Command, Leave> parse_command_line(int argc, const char* const* ar
     if (name == "--version") {
         name = "version";
     }
-    const auto row = std::ranges::find(table(), name, &Row::name);
+    // The longer name first: a pipeline called `list` gives way to `checkpoint list`.
+    auto row = arguments.empty()
+                   ? table().end()
+                   : std::ranges::find(table(), name + " " + arguments.front(), &Row::name);
+    if (row != table().end()) {
+        arguments.erase(arguments.begin());
+    } else {
+        row = std::ranges::find(table(), name, &Row::name);
+    }
+    if (row == table().end() || !row->setup) {
+        if (const std::string below = commands_below(name); !below.empty()) {
+            const bool help =
+                !arguments.empty() && (arguments.front() == "--help" || arguments.front() == "-h");
+            return std::unexpected(
+                help ? Leave{kExitOk, below, ""}
+                     : usage(name + ": " +
+                             (arguments.empty() ? "a command is missing"
+                                                : "unknown command `" + arguments.front() + "`") +
+                             "\n\n" + below));
+        }
+    }
     if (row == table().end()) {
         return std::unexpected(name.starts_with('-') ? usage("a command is missing before `" +
                                                              name + "`; `sluice --help` lists them")

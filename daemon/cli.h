@@ -55,6 +55,32 @@ struct CheckpointOptions {
     bool json = false;
 };
 
+// `sluice savepoint inspect | verify | export | import` and `sluice checkpoint verify`: offline, on
+// any snapshot.
+struct SnapshotOptions {
+    enum class Action { inspect, verify, export_stream, import_stream };
+    Action action = Action::inspect;
+    std::string path;         // a snapshot; import: the stream
+    std::string destination;  // export: the stream; import: the new savepoint
+    bool json = false;
+    bool compress = true;
+    std::optional<std::uint64_t> rate;  // bytes per second
+};
+
+// `sluice state …`: rows, offline but for `get NAME`.
+struct StateOptions {
+    enum class Action { dump, get, diff, du, put, remove, import_lines };
+    Action action = Action::dump;
+    std::vector<std::string> paths;  // snapshots; get: the snapshot or the pipeline first
+    std::string destination;         // put, delete, import: the new savepoint
+    std::vector<std::string> key;    // get, delete
+    std::string reduction;           // only this one
+    std::optional<std::string> window_end;
+    std::string like;  // import: what the lines belong to
+    bool rows_only = false;
+    bool json = false;
+};
+
 // `sluice savepoint NAME`, `sluice savepoint list NAME`, `sluice savepoint delete NAME SAVEPOINT`
 struct SavepointOptions {
     std::vector<std::string> words;
@@ -82,9 +108,9 @@ struct DemoOptions {
     bool keep = false;                  // leave the working directory behind
 };
 
-using Command =
-    std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions, CheckpointOptions,
-                 SavepointOptions, InitOptions, VersionOptions, DemoOptions>;
+using Command = std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions,
+                             CheckpointOptions, SavepointOptions, SnapshotOptions, StateOptions,
+                             InitOptions, VersionOptions, DemoOptions>;
 
 // There is nothing to run: help was asked for, or the line is wrong.
 struct Leave {

@@ -9,6 +9,8 @@ int command_run(const RunOptions& options);                // blocks until the d
 int command_check(const CheckOptions& options);            // blocks on remotes unless offline
 int command_status(const StatusOptions& options);          // blocks at most 5 s per answer
 int command_stop(const StopOptions& options);              // blocks until the process is gone
+int command_snapshot(const SnapshotOptions& options);      // blocks on disks
+int command_state(const StateOptions& options);            // blocks on disks, stdin, or the daemon
 int command_checkpoint(const CheckpointOptions& options);  // blocks until it is committed
 int command_savepoint(const SavepointOptions& options);    // blocks until it is complete
 int command_init(const InitOptions& options);

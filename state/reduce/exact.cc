@@ -255,9 +255,10 @@ bool ExactTotal::add(const ExactTotal& other) {
 }
 
 std::array<std::uint64_t, 3> ExactTotal::magnitude() const {
-    if (!negative()) {
-        return limb_;
-    }
+    return negative() ? negated() : limb_;
+}
+
+std::array<std::uint64_t, 3> ExactTotal::negated() const {
     std::array<std::uint64_t, 3> m{};
     std::uint64_t carry = 1;
     for (std::size_t i = 0; i < limb_.size(); ++i) {
@@ -298,6 +299,16 @@ std::optional<std::int64_t> ExactTotal::integer() const {
 
 std::string ExactTotal::digits() const {
     constexpr std::size_t kMaxDigits = 38;
+    std::string text = all_digits();
+    // A zero before the point is no digit of a fraction.
+    const std::string_view plain = std::string_view(text).substr(negative() ? 1 : 0);
+    const bool fraction = plain.find('.') != std::string_view::npos;
+    const std::size_t digits =
+        plain.size() - (fraction ? 1 : 0) - (plain.starts_with("0.") ? 1 : 0);
+    return digits > kMaxDigits ? std::string() : text;
+}
+
+std::string ExactTotal::all_digits() const {
     constexpr std::size_t kPlaces = model::kDecimalScale;
     std::string reversed;
     auto m = magnitude();
@@ -317,10 +328,6 @@ std::string ExactTotal::digits() const {
         --places;
     }
     const std::size_t whole = reversed.size() - kPlaces;
-    const bool only_fraction = whole == 1 && reversed.back() == '0';
-    if (places + (only_fraction ? 0 : whole) > kMaxDigits) {
-        return {};
-    }
     std::string text = negative() ? "-" : "";
     text.append(reversed.rbegin(), reversed.rbegin() + static_cast<std::ptrdiff_t>(whole));
     if (places > 0) {
@@ -329,6 +336,41 @@ std::string ExactTotal::digits() const {
         text.append(fraction, fraction + static_cast<std::ptrdiff_t>(places));
     }
     return text;
+}
+
+std::optional<ExactTotal> ExactTotal::from_digits(std::string_view text) {
+    const bool negative = text.starts_with('-');
+    text.remove_prefix(negative ? 1 : 0);
+    const std::size_t point = text.find('.');
+    const auto whole = text.substr(0, point);
+    const auto fraction = point == std::string_view::npos ? "" : text.substr(point + 1);
+    if (whole.empty() || fraction.size() > model::kDecimalScale ||
+        (point != std::string_view::npos && fraction.empty())) {
+        return std::nullopt;
+    }
+    std::string digits(whole);
+    digits.append(fraction).append(model::kDecimalScale - fraction.size(), '0');
+    std::array<std::uint64_t, 3> m{};
+    for (const char digit : digits) {
+        if (digit < '0' || digit > '9') {
+            return std::nullopt;
+        }
+        auto carry = static_cast<uint128>(digit - '0');
+        for (auto& limb : m) {
+            carry += static_cast<uint128>(limb) * 10;
+            limb = static_cast<std::uint64_t>(carry);
+            carry >>= kLimbBits;
+        }
+        if (carry != 0 || (m[2] >> 63) != 0) {
+            return std::nullopt;
+        }
+    }
+    ExactTotal total;
+    total.limb_ = m;
+    if (negative) {
+        total.limb_ = total.negated();
+    }
+    return total;
 }
 
 std::size_t ExactTotal::byte_count() const {

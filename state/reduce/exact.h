@@ -38,6 +38,11 @@ class ExactTotal {
     std::optional<std::int64_t> integer() const;
     // The printed form: no trailing zeros after the point. Empty if it has more than 38 digits.
     std::string digits() const;
+    // The same, however many there are.
+    std::string all_digits() const;
+    // What all_digits() gives, and other spellings of decimals (`-1.50`, `007`), with at most 18
+    // digits after the point. Empty: not a decimal, or beyond 192 bits.
+    static std::optional<ExactTotal> from_digits(std::string_view text);
 
     // Two's complement, little endian, without needless bytes; zero is empty.
     void append_bytes(std::string& out) const;
@@ -48,6 +53,8 @@ class ExactTotal {
     bool operator==(const ExactTotal&) const = default;
 
  private:
+    std::array<std::uint64_t, 3> negated() const;
+
     std::array<std::uint64_t, 3> limb_{};  // two's complement, least first
 };
 

@@ -1,8 +1,10 @@
 #include "state/store/checkpoint_meta.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "state/store/checksum.h"
 
@@ -16,6 +18,10 @@ using Object = nlohmann::ordered_json;
 constexpr std::string_view kTrailerBegin = ",\n\"xxh3\":\"";
 constexpr std::string_view kTrailerEnd = "\"}\n";
 constexpr std::size_t kHexDigits = 32;
+
+constexpr std::pair<Provenance, const char*> kProvenances[] = {{Provenance::taken, "taken"},
+                                                               {Provenance::edited, "edited"},
+                                                               {Provenance::imported, "imported"}};
 
 std::string hex64(std::uint64_t value) {
     char text[17];
@@ -203,6 +209,11 @@ Object values_of(const CheckpointMeta& m) {
     o["pipeline"] = m.pipeline;
     o["id"] = m.id;
     o["kind"] = m.kind == SnapshotKind::checkpoint ? "checkpoint" : "savepoint";
+    for (const auto& [provenance, name] : kProvenances) {
+        if (provenance == m.provenance) {
+            o["provenance"] = name;
+        }
+    }
     o["lineage"] = m.lineage;
     o["number"] = m.number;
     o["journal_number"] = m.journal_number;
@@ -239,6 +250,13 @@ CheckpointMeta values_from(const Object& o) {
         throw std::invalid_argument("unknown kind " + kind);
     }
     m.kind = kind == "checkpoint" ? SnapshotKind::checkpoint : SnapshotKind::savepoint;
+    const auto provenance = o.at("provenance").get<std::string>();
+    const auto* known = std::find_if(std::begin(kProvenances), std::end(kProvenances),
+                                     [&](const auto& entry) { return provenance == entry.second; });
+    if (known == std::end(kProvenances)) {
+        throw std::invalid_argument("unknown provenance " + provenance);
+    }
+    m.provenance = known->first;
     o.at("lineage").get_to(m.lineage);
     o.at("number").get_to(m.number);
     o.at("journal_number").get_to(m.journal_number);
@@ -275,8 +293,9 @@ model::Result<CheckpointMeta> read(std::string_view text, bool with_files, const
         const auto o = Object::parse(text);
         if (const auto format = o.at("format").get<std::uint32_t>();
             format > kSnapshotFormatVersion) {
-            return model::invalid(std::string(what) + ": written by a newer release (format " +
-                                  std::to_string(format) + ")");
+            return model::invalid(std::string(what) + ": written by a newer Sluice: format " +
+                                  std::to_string(format) + ", this one reads up to " +
+                                  std::to_string(kSnapshotFormatVersion));
         }
         auto meta = values_from(o);
         if (with_files) {

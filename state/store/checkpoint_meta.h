@@ -26,6 +26,14 @@ using CheckpointId = std::uint64_t;  // of one state directory; never given twic
 
 enum class SnapshotKind : std::uint8_t { checkpoint, savepoint };
 
+// Where a snapshot's rows come from. Only what a daemon took itself is a candidate for an automatic
+// restore: nobody else can vouch that it belongs to the journal beside it.
+enum class Provenance : std::uint8_t {
+    taken,     // by a daemon
+    edited,    // by a tool, from another snapshot: rows were put or deleted
+    imported,  // from a portable stream or from lines
+};
+
 // The last record read of a partition: read again at a restore, it must still be the same one.
 struct Probe {
     model::Offset offset = 0;
@@ -99,6 +107,7 @@ struct CheckpointMeta {
     std::string pipeline;
     CheckpointId id = 0;
     SnapshotKind kind = SnapshotKind::checkpoint;
+    Provenance provenance = Provenance::taken;
     std::string lineage;
     model::BarrierNumber number = 0;          // of the barrier whose offsets these are
     model::BarrierNumber journal_number = 0;  // last journaled barrier at or before it

@@ -140,6 +140,12 @@ model::Status Restore::verify() {
             reject("it belongs to the pipeline " + entry.meta->pipeline);
             return {};
         }
+        if (entry.meta->provenance != Provenance::taken && options_.from.empty()) {
+            reject(std::string("it was ") +
+                   (entry.meta->provenance == Provenance::edited ? "edited" : "imported") +
+                   ": only --from takes it");
+            return {};
+        }
         for (const auto& file : entry.meta->files) {
             total_bytes_ += file.size;
         }

@@ -27,6 +27,10 @@ std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice
 class RowMerge final : public rocksdb::MergeOperator {
  public:
     bool FullMergeV2(const MergeOperationInput& in, MergeOperationOutput* out) const override {
+        if (in.existing_value == nullptr && in.operand_list.size() == 1) {
+            out->existing_operand = in.operand_list.front();  // what is alone is already merged
+            return true;
+        }
         std::vector<std::string_view> rows;
         rows.reserve(in.operand_list.size() + 1);
         if (in.existing_value != nullptr) {
@@ -211,12 +215,19 @@ Rocks::~Rocks() {
     }
 }
 
-model::Result<std::unique_ptr<Rocks>> open_rocks(const StoreOptions& options,
-                                                 const std::string& path,
-                                                 std::shared_ptr<DropFrontiers> dropped) {
+namespace {
+
+using Open = rocksdb::Status (*)(const rocksdb::DBOptions&, const std::string&,
+                                 const std::vector<rocksdb::ColumnFamilyDescriptor>&,
+                                 std::vector<rocksdb::ColumnFamilyHandle*>*, rocksdb::DB**);
+
+model::Result<std::unique_ptr<Rocks>> open_with(const StoreOptions& options,
+                                                const std::string& path,
+                                                const std::shared_ptr<DropFrontiers>& dropped,
+                                                rocksdb::DBOptions db_options, Open open) {
     auto rocks = std::make_unique<Rocks>();
     rocks->cache = rocksdb::NewLRUCache(options.block_cache_bytes);
-    rocks->db_options = database_options(options);
+    rocks->db_options = std::move(db_options);
     rocks->standard_options = family_options(options, Family::standard, rocks->cache, dropped);
     rocks->brief_options = family_options(options, Family::brief, rocks->cache, dropped);
     rocks->writer_standard = rocksdb::Options(rocks->db_options, rocks->standard_options);
@@ -227,7 +238,7 @@ model::Result<std::unique_ptr<Rocks>> open_rocks(const StoreOptions& options,
     families.emplace_back("short", rocks->brief_options);
     std::vector<rocksdb::ColumnFamilyHandle*> handles;
     rocksdb::DB* db = nullptr;
-    const auto status = rocksdb::DB::Open(rocks->db_options, path, families, &handles, &db);
+    const auto status = open(rocks->db_options, path, families, &handles, &db);
     if (!status.ok()) {
         return std::unexpected(error_of(status, "opening RocksDB in " + path));
     }
@@ -235,6 +246,30 @@ model::Result<std::unique_ptr<Rocks>> open_rocks(const StoreOptions& options,
     rocks->standard = handles[0];
     rocks->brief = handles[1];
     return rocks;
+}
+
+}  // namespace
+
+model::Result<std::unique_ptr<Rocks>> open_rocks(const StoreOptions& options,
+                                                 const std::string& path,
+                                                 std::shared_ptr<DropFrontiers> dropped) {
+    return open_with(
+        options, path, dropped, database_options(options),
+        [](const auto& db_options, const auto& name, const auto& families, auto* handles,
+           auto* db) { return rocksdb::DB::Open(db_options, name, families, handles, db); });
+}
+
+model::Result<std::unique_ptr<Rocks>> open_rocks_to_read(const StoreOptions& options,
+                                                         const std::string& path, int open_files) {
+    auto db_options = database_options(options);
+    db_options.create_if_missing = false;
+    db_options.create_missing_column_families = false;
+    db_options.max_open_files = open_files;
+    return open_with(
+        options, path, std::make_shared<DropFrontiers>(), std::move(db_options),
+        [](const auto& options_, const auto& name, const auto& families, auto* handles, auto* db) {
+            return rocksdb::DB::OpenForReadOnly(options_, name, families, handles, db);
+        });
 }
 
 rocksdb::IngestExternalFileOptions ingest_options() {

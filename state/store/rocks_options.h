@@ -61,6 +61,11 @@ model::Result<std::unique_ptr<Rocks>> open_rocks(const StoreOptions& options,
                                                  const std::string& path,
                                                  std::shared_ptr<DropFrontiers> dropped);
 
+// Opens it to be read, at most `open_files` of its files at a time; it must exist. Nothing is
+// written, no thread is started, no lock is taken.
+model::Result<std::unique_ptr<Rocks>> open_rocks_to_read(const StoreOptions& options,
+                                                         const std::string& path, int open_files);
+
 // By link, without touching the file, without falling back to a copy.
 rocksdb::IngestExternalFileOptions ingest_options();
 rocksdb::ReadOptions read_options();

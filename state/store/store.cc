@@ -11,6 +11,7 @@
 #include "state/store/checksum.h"
 #include "state/store/rocks_options.h"
 #include "state/store/row_key.h"
+#include "state/store/row_source.h"
 
 namespace sluice::state {
 namespace {
@@ -265,9 +266,7 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
     run.number = number;
     RunWriter standard(*rocks_, Family::standard, options_.target_file_bytes, run.standard);
     RunWriter brief(*rocks_, Family::brief, options_.target_file_bytes, run.brief);
-    const auto path = [this] {
-        return options_.directory + "/runs/" + std::to_string(next_run_file_++) + ".sst";
-    };
+    const auto path = [this] { return next_run_path(); };
     const auto write = [&]() -> model::Status {
         std::string key;
         for (const auto& [slice, held] : tables) {
@@ -317,6 +316,56 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
     run.bytes = standard.bytes() + brief.bytes();
     SLUICE_FAIL_POINT("run.written");
     return run;
+}
+
+model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
+                                             const CheckpointMeta& meta, RowSource& rows) {
+    PreparedRun run;
+    run.number = number;
+    RunWriter standard(*rocks_, Family::standard, options_.target_file_bytes, run.standard);
+    RunWriter brief(*rocks_, Family::brief, options_.target_file_bytes, run.brief);
+    const auto path = [this] { return next_run_path(); };
+    const auto write = [&]() -> model::Status {
+        RowKey slice;  // of the row before; reduction 0: none
+        Family family = Family::standard;
+        std::string prefix;
+        std::string key;
+        while (true) {
+            TRY(rows.next());
+            if (!rows.valid()) {
+                break;
+            }
+            const RowKey& at = rows.key();
+            if (at.reduction != slice.reduction || at.slice_end != slice.slice_end ||
+                at.accepted_from != slice.accepted_from) {
+                if (family == Family::brief) {
+                    TRY(brief.cut());
+                }
+                slice = at;
+                family = family_of(at.reduction);
+                prefix = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
+                ++run.slices;
+            }
+            key = prefix;
+            append_row(key, at.hash, at.key);
+            TRY((family == Family::standard ? standard : brief).merge(key, rows.row(), path));
+            ++run.rows;
+        }
+        TRY(standard.cut());
+        TRY(brief.cut());
+        TRY(standard.put(kMetaRowKey, meta_row_text(meta), path()));
+        return options_.disk->sync_directory(options_.directory + "/runs");
+    };
+    if (auto status = write(); !status) {
+        remove_files(run);
+        return std::unexpected(std::move(status.error()));
+    }
+    run.bytes = standard.bytes() + brief.bytes();
+    return run;
+}
+
+std::string Store::next_run_path() {
+    return options_.directory + "/runs/" + std::to_string(next_run_file_++) + ".sst";
 }
 
 void Store::remove_files(const PreparedRun& run) {

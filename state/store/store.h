@@ -47,6 +47,7 @@ class RowCursor;     // state/reduce/cursor.h
 struct SealedSlice;  // state/reduce/reduction_folder.h
 struct Rocks;        // what of RocksDB a store holds; state/store/rocks_options.h
 class DropFrontiers;
+class RowSource;  // state/store/row_source.h
 
 struct StoreOptions {
     std::string directory;  // of this boot, e.g. STATE/live/<boot>; made when it does not exist
@@ -121,6 +122,9 @@ class Store {
     // then, and the files are removed.
     model::Result<PreparedRun> write_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                          const Discards& discards);
+    // The same for the rows of `rows` instead of tables: how tools fill a new snapshot.
+    model::Result<PreparedRun> write_rows(model::BarrierNumber number, const CheckpointMeta& meta,
+                                          RowSource& rows);
     // Ingests a run (one IngestExternalFiles over both families, by link) and takes its tables out
     // of the view, in one step. Runs are applied in the order of their numbers.
     model::Status apply(PreparedRun run);
@@ -179,6 +183,7 @@ class Store {
     Tables take_out(const Gone& gone);
     model::Status drop_files(std::uint32_t reduction, model::EventTime frontier);
     model::Status tidy_level0();
+    std::string next_run_path();
     void remove_files(const PreparedRun& run);
     model::Status unusable(model::Error error);
 

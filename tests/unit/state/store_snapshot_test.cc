@@ -224,7 +224,7 @@ TEST(Snapshot, ANewerFormatIsRefusedByName) {
     meta.format = kSnapshotFormatVersion + 1;
     const auto parsed = parse_manifest(manifest_text(meta));
     ASSERT_FALSE(parsed);
-    EXPECT_NE(parsed.error().text.find("newer release"), std::string::npos);
+    EXPECT_NE(parsed.error().text.find("written by a newer Sluice: format"), std::string::npos);
 }
 
 TEST(Snapshot, EveryMemberSurvivesTheManifest) {

@@ -1,0 +1,152 @@
+// A savepoint as one stream of bytes: for another machine, another disk, another store. It is the
+// only form that is accepted from elsewhere: the files of a database from unknown hands are not
+// safe to open, sorted rows that are checked one by one are. docs/FORMAT.md describes the bytes.
+//
+// Design: a header, then blocks (meta, inputs, rows …, end), each with its sizes, its codec and an
+// XXH3 that has the block's position as seed. So a flipped byte, a block left out, doubled or moved
+// shows at that block; the end block holds the counts, the length of the whole and the checksum of
+// the whole, so a cut at any byte shows as well. A row's hash is not stored: it follows from the
+// key. A reader takes no memory before it has held a size against its limit.
+//
+// What is deliberately missing: the database's files, and whatever only makes sense beside them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "state/model/result.h"
+#include "state/store/checkpoint_meta.h"
+#include "state/store/checksum.h"
+#include "state/store/row_source.h"
+
+namespace sluice::state {
+
+inline constexpr std::uint32_t kPortableVersion = 1;
+inline constexpr std::uint64_t kMostBlockBytes = 64ull << 20;
+
+enum class Compression : std::uint8_t { none = 0, zstd = 1 };
+
+// Where a stream goes: a file, a pipe. Thread: one.
+class ByteSink {
+ public:
+    virtual ~ByteSink() = default;
+    virtual model::Status write(std::string_view bytes) = 0;
+};
+
+// Where a stream comes from. Thread: one.
+class ByteSource {
+ public:
+    virtual ~ByteSource() = default;
+    // Reads `bytes` bytes, fewer only where the stream ends.
+    virtual model::Result<std::size_t> read(char* to, std::size_t bytes) = 0;
+};
+
+struct PortableCounts {
+    std::uint64_t rows = 0;
+    std::uint64_t row_bytes = 0;     // keys and rows as they lie in the store
+    std::uint64_t stream_bytes = 0;  // of the whole stream
+};
+
+// Life:    begin(), add() in the order of keys, finish(). After an error it is of no use.
+// Thread:  one. `sink` must outlive it.
+class PortableWriter {
+ public:
+    struct Options {
+        Compression compression = Compression::zstd;
+        int level = -1;  // zstd's; below 1 for speed
+        std::size_t block_bytes = 1 << 20;
+    };
+    PortableWriter(ByteSink& sink, Options options);
+    ~PortableWriter();
+    PortableWriter(const PortableWriter&) = delete;
+    PortableWriter& operator=(const PortableWriter&) = delete;
+
+    model::Status begin(const CheckpointMeta& meta, std::string_view inputs_text);
+    // Errors: invalid (a row that is too large for a block), or the sink's.
+    model::Status add(const RowKey& key, std::string_view row);
+    model::Status finish();
+    const PortableCounts& counts() const { return counts_; }
+
+ private:
+    struct Codec;
+    model::Status write(std::string_view bytes);
+    model::Status write_block(std::uint8_t kind, std::uint32_t rows, std::string_view bytes);
+    model::Status end_block();
+
+    ByteSink& sink_;
+    const Options options_;
+    std::unique_ptr<Codec> codec_;
+    Checksum whole_;
+    std::string block_;   // rows, before compression
+    std::string stored_;  // a block as it is written
+    std::uint32_t block_rows_ = 0;
+    std::size_t section_rows_at_ = 0;  // where in block_ the number of the section's rows stands
+    std::uint32_t section_rows_ = 0;
+    RowKey section_;  // reduction 0: none begun in this block
+    std::uint64_t blocks_ = 0;
+    PortableCounts counts_;
+};
+
+// Reads a stream from its beginning; as a RowSource its rows. Behind the last row everything has
+// been checked: next() has read the end block and nothing follows it. Until then rows are the
+// stream's as far as every block up to them is.
+//
+// Rows are canonical, of reductions that the meta names, their keys ascend. Errors: corrupt, with
+// the position in the stream; invalid: written by a newer Sluice; the source's.
+// Thread: one. `source` must outlive it.
+class PortableReader final : public RowSource {
+ public:
+    static model::Result<std::unique_ptr<PortableReader>> open(ByteSource& source);
+    ~PortableReader() override;
+
+    const CheckpointMeta& meta() const { return meta_; }
+    const std::string& inputs_text() const { return inputs_; }
+    std::uint64_t position() const { return position_; }  // bytes read
+    const PortableCounts& counts() const { return counts_; }
+
+    model::Status next() override;
+    bool valid() const override { return valid_; }
+    const RowKey& key() const override { return key_; }
+    std::string_view row() const override { return row_; }
+
+ private:
+    struct Codec;
+    struct Block;
+    explicit PortableReader(ByteSource& source);
+    model::Status read(char* to, std::size_t bytes, const char* what);
+    model::Status read_header();
+    model::Status read_block();
+    model::Status read_end();
+    model::Status begin_section();
+    std::unexpected<model::Error> damaged(const std::string& what) const;
+
+    ByteSource& source_;
+    std::unique_ptr<Codec> codec_;
+    Checksum whole_;
+    std::uint64_t position_ = 0;
+    std::uint64_t block_at_ = 0;
+    std::uint64_t blocks_ = 0;
+    std::uint32_t reductions_ = 0, partitions_ = 0;  // as the header says
+    model::BarrierNumber number_ = 0;
+    std::string pipeline_;
+    CheckpointMeta meta_;
+    std::string inputs_;
+    PortableCounts counts_;
+
+    std::uint8_t kind_ = 0;         // of the block in hand
+    std::uint32_t block_rows_ = 0;  // not yet read
+    std::string stored_;
+    std::string block_;
+    std::string_view rest_;           // of block_
+    std::uint32_t section_rows_ = 0;  // not yet read
+    RowKey key_;
+    std::string_view row_;
+    std::string last_key_;  // the key in front of the block in hand, which goes with the one before
+    bool any_ = false;
+    bool valid_ = false;
+    bool done_ = false;
+};
+
+}  // namespace sluice::state

@@ -1,0 +1,279 @@
+"""The tools over snapshots, on what a real daemon has written."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from harness import traffic
+from harness.daemon import BINARY, ROOT, command
+from harness.world import World
+
+BEGIN = 1_714_521_600_000
+REDUCTIONS = """
+[reduce.all]
+key = ["country", "user"]
+window = { tumbling = "5s" }
+values = { n = "count()", q = "sum(quantity)", p = "sum(price)", mean = "mean(price)", lo = "min(price)", hi = "max(user)", f = "first(price)", l = "last(user)" }
+ttl = "none"
+
+[reduce.ratio]
+key = ["user"]
+window = { tumbling = "1h" }
+values = { n = "count()", each = "sum(quantity) / count()" }
+ttl = "none"
+"""
+SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
+READER = ROOT / "docs" / "read_savepoint.py"
+GOLDEN = ROOT / "tests" / "golden" / "format-1"
+
+
+class Tools(World):
+    def setUp(self):
+        super().setUp()
+        self.kafka.create_topic(self.topic, 2)
+        self.stream = traffic.Traffic(self.random, BEGIN)
+        traffic.produce(self.kafka, self.topic, 2, self.stream, 2000, self.random)
+
+    def tool(self, *words, code=0, **options):
+        done = command(*words, **options)
+        self.assertEqual(done.returncode, code, f"{words}: {done.stderr}{done.stdout[:500]}")
+        return done
+
+    def run_daemon(self, until="end"):
+        """A daemon that has read everything, still running; its newest checkpoint."""
+        daemon = self.sluice(self.configure(REDUCTIONS, source=SOURCE), watch=True)
+        daemon.start()
+        daemon.wait_ready()
+        daemon.wait_read(self.ends())
+        return daemon
+
+    def newest(self, daemon):
+        self.tool("checkpoint", daemon.name, environment={"RUNTIME_DIRECTORY": str(daemon.runtime)})
+        folder = daemon.state / "checkpoints"
+        return max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+    def kept_checkpoint(self):
+        """A checkpoint of a daemon that has ended, in a directory of its own."""
+        daemon = self.run_daemon()
+        kept = self.folder / "kept"
+        shutil.copytree(self.newest(daemon), kept)
+        daemon.terminate()
+        return kept
+
+    def test_dump_import_export_agree_byte_for_byte(self):
+        snapshot = self.kept_checkpoint()
+        before = {path.name: path.read_bytes() for path in snapshot.iterdir()}
+        dump = self.tool("state", "dump", snapshot).stdout
+        self.assertGreater(len(dump.splitlines()), 20)
+        self.tool("state", "import", self.folder / "again", stdin=dump)
+        self.assertEqual(self.tool("state", "dump", self.folder / "again").stdout, dump)
+        for codec in ("none", "zstd"):
+            stream = self.folder / f"{codec}.sluice"
+            self.tool("savepoint", "export", snapshot, stream, "--compression", codec)
+            self.tool("savepoint", "verify", stream)
+            self.assertEqual(self.tool("state", "dump", stream).stdout, dump)
+            self.tool("savepoint", "import", stream, self.folder / codec)
+            self.tool("savepoint", "verify", self.folder / codec)
+            self.assertEqual(self.tool("state", "dump", self.folder / codec).stdout, dump)
+            self.tool("state", "diff", snapshot, self.folder / codec)
+            self.assertEqual(self.read_with_python(stream), self.without_expressions(dump))
+        # Through a pipe.
+        piped = subprocess.run(
+            f"'{BINARY}' savepoint export '{snapshot}' - | '{BINARY}' savepoint import - '{self.folder}/piped'",
+            shell=True,
+            capture_output=True,
+            check=False,
+        )
+        self.assertEqual(piped.returncode, 0, piped.stderr)
+        self.assertEqual(self.tool("state", "dump", self.folder / "piped").stdout, dump)
+        self.assertEqual({path.name: path.read_bytes() for path in snapshot.iterdir()}, before)
+        self.assertEqual([path for path in self.folder.iterdir() if path.suffix == ".partial"], [])
+
+    def read_with_python(self, stream):
+        done = subprocess.run(
+            [sys.executable, READER, stream], capture_output=True, text=True, check=False, env={**os.environ}
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def without_expressions(self, dump):
+        """What a reader without an evaluator of expressions can know."""
+        lines = []
+        for line in dump.splitlines(keepends=True):
+            at = line.find(',"each":')
+            lines.append(line if at < 0 else line[:at] + "}}\n")
+        return "".join(lines)
+
+    def test_the_dump_is_what_redis_will_get(self):
+        daemon = self.run_daemon()
+        snapshot = self.newest(daemon)
+        rows = [json.loads(line) for line in self.tool("state", "dump", "--rows", snapshot).stdout.splitlines()]
+        daemon.terminate()
+        self.finish(daemon)  # closes every window, and judges Redis by the oracle
+        client = self.redis.client()
+        self.addCleanup(client.close)
+        for row in rows:
+            if row["reduction"] != "all":
+                continue
+            key = ":".join([daemon.name, "all", *row["key"], str(row["window"]["start"])])
+            flat = client.call("HGETALL", key)
+            stored = dict(zip(flat[::2], flat[1::2]))
+            self.assertEqual(int(stored[b"n"]), row["result"]["n"], key)
+            self.assertEqual(stored[b"hi"].decode(), row["result"]["hi"], key)
+
+    def test_get_live_and_from_a_snapshot(self):
+        daemon = self.run_daemon()
+        snapshot = self.newest(daemon)
+        rows = [json.loads(line) for line in self.tool("state", "dump", "--rows", snapshot).stdout.splitlines()]
+        wanted = next(row["key"] for row in rows if row["reduction"] == "ratio")
+        expected = [row for row in rows if row["key"] == wanted]
+        offline = self.tool("state", "get", snapshot, *wanted).stdout
+        self.assertEqual([json.loads(line) for line in offline.splitlines()], expected)
+        live = self.tool(
+            "state", "get", daemon.name, *wanted, environment={"RUNTIME_DIRECTORY": str(daemon.runtime)}
+        ).stdout
+        self.assertEqual(live, offline)
+        self.tool("state", "get", snapshot, "nobody at all", code=1)
+        daemon.terminate()
+        self.tool("state", "get", daemon.name, *wanted, code=69, environment={"RUNTIME_DIRECTORY": str(daemon.runtime)})
+
+    def test_put_and_delete_make_new_savepoints(self):
+        snapshot = self.kept_checkpoint()
+        rows = [json.loads(line) for line in self.tool("state", "dump", "--rows", snapshot).stdout.splitlines()]
+        row = next(row for row in rows if row["reduction"] == "ratio")
+        row["state"] = [{"count": 1000}, {"sum": 5}]
+        del row["result"]
+        self.tool("state", "put", snapshot, self.folder / "put", stdin=json.dumps(row))
+        found = self.tool("state", "diff", snapshot, self.folder / "put", code=1).stdout.splitlines()
+        self.assertEqual(len(found), 1)
+        self.assertEqual(json.loads(found[0])["b"][0], {"count": 1000})
+        said = json.loads(self.tool("savepoint", "inspect", "--json", self.folder / "put").stdout)
+        self.assertEqual((said["kind"], said["provenance"]), ("savepoint", "edited"))
+        words = [word for part in row["key"] for word in ("--key", part)]
+        self.tool("state", "delete", snapshot, self.folder / "less", "--reduction", "ratio", *words)
+        gone = self.tool("state", "diff", snapshot, self.folder / "less", code=1).stdout.splitlines()
+        self.assertEqual([json.loads(line)["change"] for line in gone], ["removed"] * len(gone))
+        self.assertEqual(len(gone), sum(r["key"] == row["key"] and r["reduction"] == "ratio" for r in rows))
+        self.tool("state", "delete", snapshot, self.folder / "none", "--reduction", "ratio", "--key", "nobody", code=1)
+        self.assertFalse((self.folder / "none").exists())
+        self.tool("state", "put", snapshot, self.folder / "put", code=73, stdin="")
+        self.tool("state", "put", snapshot, self.folder / "bad", code=65, stdin="{}\n")
+
+    def test_damage_is_65_and_names_the_file(self):
+        snapshot = self.kept_checkpoint()
+        self.assertIn("whole", self.tool("checkpoint", "verify", snapshot).stdout)
+        for path in sorted(snapshot.iterdir()):
+            whole = path.read_bytes()
+            place = self.random.randrange(len(whole))
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            self.assertIn(path.name, self.tool("checkpoint", "verify", snapshot, code=65).stderr)
+            path.write_bytes(whole[:place])
+            self.assertIn(path.name, self.tool("savepoint", "verify", snapshot, code=65).stderr)
+            path.unlink()
+            self.assertIn(path.name, self.tool("savepoint", "verify", snapshot, code=65).stderr)
+            path.symlink_to("/etc/hostname")
+            self.assertIn(path.name, self.tool("savepoint", "verify", snapshot, code=65).stderr)
+            path.unlink()
+            path.write_bytes(whole)
+        self.tool("savepoint", "verify", snapshot)
+        self.tool("savepoint", "verify", self.folder / "nowhere", code=66)
+
+    def test_du_and_list(self):
+        daemon = self.run_daemon()
+        self.newest(daemon)
+        traffic.produce(self.kafka, self.topic, 2, self.stream, 500, self.random)
+        daemon.wait_read(self.ends())
+        newest = self.newest(daemon)
+        daemon.terminate()
+        usage = json.loads(self.tool("state", "du", "--json", daemon.state).stdout)
+        by_path = {entry["path"]: entry for entry in usage["snapshots"]}
+        self.assertGreater(by_path[str(newest)]["shared"], 0)
+        for path, entry in by_path.items():
+            files = [file.stat() for file in pathlib.Path(path).iterdir()]
+            self.assertEqual(entry["exclusive"], sum(f.st_size for f in files if f.st_nlink == 1), path)
+            self.assertEqual(entry["shared"], sum(f.st_size for f in files if f.st_nlink > 1), path)
+        listed = json.loads(self.tool("checkpoint", "list", "--json", daemon.state).stdout)
+        self.assertEqual(
+            {entry["path"] for entry in listed if entry["kind"] == "checkpoint"},
+            {path for path in by_path if "/checkpoints/" in path},
+        )
+
+    def test_a_start_from_an_edited_snapshot(self):
+        snapshot = self.kept_checkpoint()
+        rows = [json.loads(line) for line in self.tool("state", "dump", "--rows", snapshot).stdout.splitlines()]
+        row = next(row for row in rows if row["reduction"] == "ratio")
+        row["state"] = [{"count": 100_000}, {"sum": 100_000}]
+        del row["result"]
+        edited, moved = self.folder / "edited", self.folder / "moved"
+        self.tool("state", "put", snapshot, edited, stdin=json.dumps(row))
+        # By a stream, as to another machine, under another name.
+        self.tool("savepoint", "export", edited, self.folder / "stream")
+        self.tool("savepoint", "import", self.folder / "stream", moved)
+        name = f"{self.topic}-b"
+        other = self.sluice(
+            self.configure(REDUCTIONS, source=SOURCE, name=name, file="b.toml", state_directory="b"), folder="b"
+        )
+        self.assertEqual(other.run("--from", str(moved), "--until", "end"), 0, other.log_tail())
+        client = self.redis.client()
+        self.addCleanup(client.close)
+        flat = client.call("HGETALL", ":".join([name, "ratio", *row["key"], str(row["window"]["start"])]))
+        self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"n"], b"100000")
+        # It was no candidate of its own accord, and it is as it was.
+        self.tool("savepoint", "verify", moved)
+
+
+class Points(World):
+    """kill -9 at each named step of export and import, on the golden savepoint."""
+
+    def points(self):
+        listed = json.loads(command("version", "--verbose", "--json").stdout)["fail_points"]
+        return [point for point in listed if point.startswith(("export.", "import."))]
+
+    def killed(self, point, *words, stdin=None):
+        done = command(*words, environment={"SLUICE_FAIL_POINT": point}, stdin=stdin)
+        self.assertEqual(done.returncode, -9, f"{point}: {done.stderr}")
+
+    def test_export(self):
+        points = [point for point in self.points() if point.startswith("export.")]
+        self.assertGreaterEqual(len(points), 5)
+        snapshot, stream = GOLDEN / "savepoint", self.folder / "stream"
+        for point in points:
+            self.killed(point, "savepoint", "export", snapshot, stream)
+            if stream.exists():
+                self.assertEqual(command("savepoint", "verify", stream).returncode, 0, point)
+            else:
+                done = command("savepoint", "export", snapshot, stream)
+                self.assertEqual(done.returncode, 0, f"{point}: {done.stderr}")
+            self.assertEqual([path.name for path in self.folder.glob("stream*")], ["stream"])
+            self.assertEqual(command("state", "dump", stream).stdout, (GOLDEN / "dump.jsonl").read_text())
+            stream.unlink()
+
+    def test_import(self):
+        points = [point for point in self.points() if point.startswith("import.")]
+        self.assertGreaterEqual(len(points), 6)
+        made, dump = self.folder / "made", (GOLDEN / "dump.jsonl").read_text()
+        for words, stdin in (
+            (("savepoint", "import", GOLDEN / "zstd.sluice", made), None),
+            (("state", "import", made), dump),
+        ):
+            for point in points:
+                self.killed(point, *words, stdin=stdin)
+                if made.exists():
+                    self.assertEqual(command("savepoint", "verify", made).returncode, 0, point)
+                else:
+                    done = command(*words, stdin=stdin)
+                    self.assertEqual(done.returncode, 0, f"{point}: {done.stderr}")
+                self.assertEqual([path.name for path in self.folder.glob("made*")], ["made"])
+                self.assertEqual(command("state", "dump", made).stdout, dump)
+                shutil.rmtree(made)
+
+    def test_a_newer_version_is_named(self):
+        stream = bytearray((GOLDEN / "none.sluice").read_bytes())
+        stream[8] = 2
+        (self.folder / "newer").write_bytes(stream)
+        done = command("savepoint", "import", self.folder / "newer", self.folder / "made")
+        self.assertEqual(done.returncode, 65)
+        self.assertIn("written by a newer Sluice: format 2", done.stderr)

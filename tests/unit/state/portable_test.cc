@@ -1,0 +1,195 @@
+#include <gtest/gtest.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "tests/unit/state/tools_support.h"
+
+namespace sluice::state {
+namespace {
+
+std::string stream_of(int lines, PortableWriter::Options options) {
+    const auto disk = new_disk();
+    EXPECT_TRUE(import_text(*disk, "/state/a", some_lines(11, lines)));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    TextSink sink;
+    EXPECT_TRUE(export_snapshot(*snapshot, sink, options, nullptr));
+    return sink.text;
+}
+
+// The dump of what a stream holds, or why it was refused.
+model::Result<std::string> read(std::string_view stream) {
+    TextSource source(stream);
+    TRY(reader, PortableReader::open(source));
+    EXPECT_LE(source.most, kMostBlockBytes);
+    return dump_text(reader->meta(), reader->inputs_text(), *reader);
+}
+
+PortableWriter::Options small_blocks(Compression compression) {
+    PortableWriter::Options options;
+    options.compression = compression;
+    options.block_bytes = 300;
+    return options;
+}
+
+TEST(Portable, HoldsEverythingWhateverTheCodecAndTheBlocks) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(11, 500)));
+    const auto expected = value_of(dump_text(*disk, "/state/a"));
+    for (const auto compression : {Compression::none, Compression::zstd}) {
+        for (const std::size_t block_bytes : {1UL, 1000UL, 1UL << 20}) {
+            PortableWriter::Options options;
+            options.compression = compression;
+            options.block_bytes = block_bytes;
+            EXPECT_EQ(value_of(read(stream_of(500, options))), expected);
+        }
+    }
+}
+
+TEST(Portable, EveryFlippedBitIsDetected) {
+    for (const auto compression : {Compression::none, Compression::zstd}) {
+        auto stream = stream_of(6, small_blocks(compression));
+        ASSERT_OK(read(stream));
+        for (std::size_t at = 0; at < stream.size(); ++at) {
+            for (int bit = 0; bit < 8; ++bit) {
+                stream[at] = static_cast<char>(stream[at] ^ (1 << bit));
+                const auto outcome = read(stream);
+                ASSERT_FALSE(outcome) << "bit " << bit << " of byte " << at;
+                stream[at] = static_cast<char>(stream[at] ^ (1 << bit));
+            }
+        }
+    }
+}
+
+TEST(Portable, EveryCutIsDetectedAndSoIsWhatFollows) {
+    for (const auto compression : {Compression::none, Compression::zstd}) {
+        const auto stream = stream_of(20, small_blocks(compression));
+        for (std::size_t size = 0; size < stream.size(); ++size) {
+            const auto outcome = read(std::string_view(stream).substr(0, size));
+            ASSERT_FALSE(outcome) << "cut at " << size;
+            EXPECT_EQ(outcome.error().kind, model::ErrorKind::corrupt);
+        }
+        EXPECT_FALSE(read(stream + "x"));
+        EXPECT_FALSE(read(stream + stream));
+    }
+}
+
+// Where blocks begin.
+std::vector<std::size_t> blocks_of(const std::string& stream) {
+    const auto u64 = [&](std::size_t at) {
+        std::uint64_t value = 0;
+        for (std::size_t i = 8; i-- > 0;) {
+            value = (value << 8) | static_cast<unsigned char>(stream[at + i]);
+        }
+        return value;
+    };
+    std::vector<std::size_t> begins;
+    for (std::size_t at = u64(12) & 0xffffffff; at < stream.size(); at += 32 + u64(at + 16)) {
+        begins.push_back(at);
+    }
+    return begins;
+}
+
+TEST(Portable, BlocksLeftOutDoubledOrSwappedAreDetected) {
+    const auto stream = stream_of(40, small_blocks(Compression::none));
+    auto begins = blocks_of(stream);
+    ASSERT_GT(begins.size(), 8U);
+    begins.push_back(stream.size());
+    const auto block = [&](std::size_t i) {
+        return stream.substr(begins[i], begins[i + 1] - begins[i]);
+    };
+    for (std::size_t i = 0; i + 1 < begins.size(); ++i) {
+        EXPECT_FALSE(read(stream.substr(0, begins[i]) + stream.substr(begins[i + 1]))) << i;
+        EXPECT_FALSE(read(stream.substr(0, begins[i + 1]) + stream.substr(begins[i]))) << i;
+        if (i + 2 < begins.size()) {
+            EXPECT_FALSE(read(stream.substr(0, begins[i]) + block(i + 1) + block(i) +
+                              stream.substr(begins[i + 2])))
+                << i;
+        }
+    }
+}
+
+// A stream whose checksums are right although what they cover is not: from somebody who means it.
+std::string forged(std::string stream, std::size_t at, std::string_view bytes) {
+    const auto begins = blocks_of(stream);
+    stream.replace(at, bytes.size(), bytes);
+    for (std::size_t i = 0; i < begins.size(); ++i) {
+        const bool last = i + 1 == begins.size();
+        const auto end = last ? stream.size() : begins[i + 1];
+        if (last) {  // the end block holds the checksum of the whole
+            Checksum whole;
+            whole.add(std::string_view(stream).substr(0, begins[i]));
+            stream.replace(begins[i] + 32 + 24, 16, whole.bytes());
+        }
+        const auto hash =
+            XXH3_64bits_withSeed(stream.data() + begins[i] + 8, end - begins[i] - 8, begins[i]);
+        for (std::size_t b = 0; b < 8; ++b) {
+            stream[begins[i] + b] = static_cast<char>(hash >> (8 * b));
+        }
+    }
+    return stream;
+}
+
+TEST(Portable, SizesAreHeldAgainstTheirLimitsBeforeMemoryIsTaken) {
+    const auto stream = stream_of(6, small_blocks(Compression::zstd));
+    const auto begin = blocks_of(stream).at(2);
+    const std::string huge("\xff\xff\xff\xff\xff\xff\xff\x7f", 8);
+    const std::string large("\x01\x00\x00\x04\x00\x00\x00\x00", 8);  // a byte above 64 MiB
+    for (const auto& size : {huge, large}) {
+        for (const std::size_t field : {16U, 24U}) {
+            auto wrong = stream;
+            wrong.replace(begin + field, 8, size);
+            TextSource source(wrong);
+            auto reader = PortableReader::open(source);
+            ASSERT_OK(reader);
+            const auto status = (*reader)->next();
+            ASSERT_FALSE(status);
+            EXPECT_LT(source.most, 1U << 20) << "nothing of that size was asked for";
+        }
+    }
+    // Sizes inside a block, with checksums that are right.
+    const auto plain = stream_of(6, small_blocks(Compression::none));
+    const auto rows = blocks_of(plain).at(2) + 32;
+    const std::string many("\xff\xff\xff\x7f", 4);
+    EXPECT_FALSE(read(forged(plain, rows + 16, many))) << "rows of a section";
+    EXPECT_FALSE(read(forged(plain, rows + 20, many))) << "the length of a key";
+    EXPECT_FALSE(read(forged(plain, rows, many))) << "a reduction that is not there";
+    EXPECT_FALSE(read(forged(plain, rows - 32 + 12, many))) << "rows of a block";
+}
+
+TEST(Portable, RowsThatWeWouldNotWriteAreRefused) {
+    const auto plain = stream_of(6, small_blocks(Compression::none));
+    const auto begins = blocks_of(plain);
+    std::size_t refused = 0, tried = 0;
+    // Any byte of rows, with checksums that are right: nothing may crash, and what is accepted is
+    // canonical, so that its dump can be imported again.
+    for (std::size_t at = begins.at(2) + 32; at < begins.back(); ++at) {
+        for (const char byte : {'\x00', '\x7f', '\xff'}) {
+            ++tried;
+            const auto outcome = read(forged(plain, at, std::string_view(&byte, 1)));
+            if (!outcome) {
+                ++refused;
+                continue;
+            }
+            const auto disk = new_disk();
+            ASSERT_OK(import_text(*disk, "/state/a", *outcome));
+            ASSERT_TRUE(value_of(dump_text(*disk, "/state/a")) == *outcome) << *outcome;
+        }
+    }
+    EXPECT_GT(refused, tried / 4);
+    EXPECT_LT(refused, tried) << "some bytes may be anything";
+}
+
+TEST(Portable, ANewerVersionIsNamed) {
+    auto stream = stream_of(3, small_blocks(Compression::none));
+    stream[8] = 2;
+    const auto outcome = read(stream);
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().kind, model::ErrorKind::invalid);
+    EXPECT_NE(outcome.error().text.find("written by a newer Sluice: format 2"), std::string::npos);
+    EXPECT_FALSE(read("")) << "empty";
+    EXPECT_FALSE(read(std::string(100, 'x'))) << "something else";
+}
+
+}  // namespace
+}  // namespace sluice::state

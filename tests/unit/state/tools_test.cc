@@ -1,0 +1,393 @@
+#include <gtest/gtest.h>
+
+#include "state/model/fail_point.h"
+#include "state/tools/compare.h"
+#include "state/tools/disk_usage.h"
+#include "state/tools/edit.h"
+#include "state/tools/new_snapshot.h"
+#include "tests/unit/state/tools_support.h"
+
+namespace sluice::state {
+namespace {
+
+std::string lines_of(const std::string& dump) { return dump.substr(dump.find('\n') + 1); }
+
+TEST(Lines, DumpImportDumpIsIdentical) {
+    const auto seed = test_seed();
+    SCOPED_TRACE("SLUICE_SEED=" + std::to_string(seed));
+    for (std::uint64_t round = 0; round < 8; ++round) {
+        const auto disk = new_disk();
+        ASSERT_OK(import_text(*disk, "/state/a", some_lines(seed + round, 300)));
+        const auto first = dump_text(*disk, "/state/a");
+        ASSERT_OK(first);
+        ASSERT_GT(first->size(), 1000U);
+        ASSERT_OK(import_text(*disk, "/state/b", *first));
+        const auto second = dump_text(*disk, "/state/b");
+        ASSERT_OK(second);
+        ASSERT_EQ(*first, *second);
+        // Whatever the order of the lines.
+        std::string reversed;
+        std::string rest = lines_of(*first);
+        while (!rest.empty()) {
+            const auto begin = rest.rfind('\n', rest.size() - 2);
+            const auto at = begin == std::string::npos ? 0 : begin + 1;
+            reversed += rest.substr(at);
+            rest.resize(at);
+        }
+        ASSERT_OK(
+            import_text(*disk, "/state/c", first->substr(0, first->find('\n') + 1) + reversed));
+        EXPECT_EQ(value_of(dump_text(*disk, "/state/c")), *first);
+    }
+}
+
+TEST(Lines, ResultsAloneAreEnoughWhereTheySayEverything) {
+    const auto disk = new_disk();
+    const auto head = header_line(tool_meta(), tool_inputs());
+    const std::string plain =
+        R"({"reduction":"all","window":{"start":0},"key":["de",42],"result":{"n":3,"total":12.50,)"
+        R"("average":{"count":3,"sum":12.5},"least":1,"most":"z",)"
+        R"("begin":{"timestamp":5,"value":1},"end":null}})";
+    ASSERT_OK(import_text(*disk, "/state/a", head + plain + "\n"));
+    EXPECT_EQ(
+        lines_of(value_of(dump_text(*disk, "/state/a"))),
+        R"({"reduction":"all","window":{"start":0,"end":15000},"key":["de","42"],"rev":0,)"
+        R"("state":[{"count":3},{"sum":{"types":["decimal"],"total":"12.5"}},)"
+        R"({"mean":{"types":["decimal"],"total":"12.5","count":3}},{"min":1},{"max":"z"},)"
+        R"({"first":{"timestamp":5,"topic":"","partition":0,"offset":0,"element":0,"value":1}},)"
+        R"({"last":null}],"result":{"n":3,"total":12.5,"average":4.166666666666667,)"
+        R"("least":1,"most":"z","begin":1,"end":null}})"
+        "\n");
+}
+
+TEST(Lines, LinesOfTheSameRowAreMerged) {
+    const auto disk = new_disk();
+    const auto head = header_line(tool_meta(), tool_inputs());
+    const auto line = [](int n) {
+        return R"({"reduction":"short","window":{"end":3000},"key":["a"],"state":[{"count":)" +
+               std::to_string(n) + R"(},{"sum":)" + std::to_string(n) + "}]}\n";
+    };
+    ASSERT_OK(import_text(*disk, "/state/a", head + line(1) + line(20)));
+    EXPECT_NE(value_of(dump_text(*disk, "/state/a")).find(R"({"count":21})"), std::string::npos);
+}
+
+TEST(Lines, WhatIsWrongIsSaidWithTheNumberOfTheLine) {
+    const auto head = header_line(tool_meta(), tool_inputs());
+    const std::string place = R"({"reduction":"short","window":{"end":3000},"key":["a"])";
+    const std::vector<std::pair<std::string, std::string>> cases = {
+        {"{", "not JSON"},
+        {R"({"reduction":"no"})", "no reduction `no`"},
+        {place + "}", "`state` or `result` is needed"},
+        {place + R"(,"state":[{"count":1}]})", "2 calls"},
+        {place + R"(,"state":[{"count":-1},{"sum":1}]})", "no number that fits"},
+        {place + R"(,"state":[{"sum":1},{"count":1}]})", "`state` has sum where"},
+        {place + R"(,"state":[{"count":1},{"sum":1}],"result":{"n":1,"share":2}})",
+         "not what follows from `state`"},
+        {place + R"(,"result":{"n":1,"share":2}})", "does not follow from the values"},
+        {place + R"(,"state":[{"count":1},{"sum":1}],"resutl":{}})", "means nothing: resutl"},
+        {R"({"reduction":"short","window":{"start":1000,"end":3000},"key":["a"]})", "not as long"},
+        {R"({"reduction":"short","window":{"end":3000},"key":["a","b"]})", "1 parts"},
+        {R"({"reduction":"short","reduction":"all"})", "twice"},
+        {std::string(1000, '['), "too deeply"},
+    };
+    for (const auto& [line, said] : cases) {
+        const auto disk = new_disk();
+        const auto outcome = import_text(*disk, "/state/a", head + "\n" + line + "\n");
+        ASSERT_FALSE(outcome) << line;
+        EXPECT_EQ(outcome.error().kind, model::ErrorKind::invalid);
+        EXPECT_TRUE(outcome.error().text.starts_with("line 3: ")) << outcome.error().text;
+        EXPECT_NE(outcome.error().text.find(said), std::string::npos)
+            << line << ": " << outcome.error().text;
+        EXPECT_TRUE(value_of(disk->list("/state")).empty()) << "nothing is left behind";
+    }
+    const auto disk = new_disk();
+    const auto headless = import_text(*disk, "/state/a", place + "}\n");
+    ASSERT_FALSE(headless);
+    EXPECT_NE(headless.error().text.find("--like"), std::string::npos);
+}
+
+TEST(Snapshot, ExpiredRowsAreNotThere) {
+    const auto disk = new_disk();
+    const auto head = header_line(tool_meta(), tool_inputs());  // `short` is dropped up to 1000
+    const auto line = [](int end) {
+        return R"({"reduction":"short","window":{"end":)" + std::to_string(end) +
+               R"(},"key":["a"],"state":[{"count":1},{"sum":1}]})"
+               "\n";
+    };
+    const auto refused = import_text(*disk, "/state/a", head + line(1001) + line(1000));
+    ASSERT_FALSE(refused) << "nobody would see it";
+    EXPECT_NE(refused.error().text.find("line 3: a row of a window that ended at 1000"),
+              std::string::npos);
+    const Shapes shapes(tool_meta(), tool_inputs());
+    LineReader reader(shapes);
+    std::vector<LineRow> rows_there;
+    for (const int end : {1000, 1001, -5}) {
+        rows_there.push_back(value_of(reader.row(line(end))));
+    }
+    RowsInMemory source(std::move(rows_there));
+    const auto made = value_of(NewSnapshot::begin(*disk, "/state/a"));
+    ASSERT_OK(made->add(tool_meta(), source));
+    ASSERT_OK(made->commit(tool_meta(), tool_inputs()));
+    const auto dump = value_of(dump_text(*disk, "/state/a"));
+    EXPECT_EQ(std::count(dump.begin(), dump.end(), '\n'), 2) << dump;
+    EXPECT_NE(dump.find(R"("end":1001)"), std::string::npos);
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto rows = value_of(snapshot->rows_of_key(1, key_of("a")));
+    ASSERT_OK(rows->next());
+    ASSERT_TRUE(rows->valid());
+    EXPECT_EQ(rows->key().slice_end, 1001);
+    ASSERT_OK(rows->next());
+    EXPECT_FALSE(rows->valid());
+}
+
+TEST(Snapshot, FindsAKeyInEveryWindowAndNoOther) {
+    const auto seed = test_seed();
+    SCOPED_TRACE("SLUICE_SEED=" + std::to_string(seed));
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(seed, 400)));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    std::map<std::pair<std::uint32_t, std::string>, std::vector<std::string>> expected;
+    const auto all = value_of(snapshot->rows());
+    while (all->next() && all->valid()) {
+        expected[{all->key().reduction, std::string(all->key().key)}].push_back(
+            disk_key(all->key()) + std::string(all->row()));
+    }
+    ASSERT_GT(expected.size(), 20U);
+    for (const auto& [key, rows] : expected) {
+        const auto found = value_of(snapshot->rows_of_key(key.first, key.second));
+        std::vector<std::string> got;
+        while (found->next() && found->valid()) {
+            got.push_back(disk_key(found->key()) + std::string(found->row()));
+        }
+        EXPECT_EQ(got, rows);
+    }
+    const auto none = value_of(snapshot->rows_of_key(1, key_of("not there")));
+    ASSERT_OK(none->next());
+    EXPECT_FALSE(none->valid());
+}
+
+TEST(Snapshot, VerifyNamesTheFile) {
+    const auto original = new_disk();
+    ASSERT_OK(import_text(*original, "/state/a", some_lines(1, 30)));
+    const auto meta = value_of(Snapshot::open(*original, "/state/a"))->meta();
+    ASSERT_OK(value_of(Snapshot::open(*original, "/state/a"))->verify(nullptr));
+    auto names = value_of(original->list("/state/a"));
+    ASSERT_GE(names.size(), 6U);
+    const auto verify = [](Disk& disk) -> model::Status {
+        TRY(snapshot, Snapshot::open(disk, "/state/a"));
+        return snapshot->verify(nullptr);
+    };
+    for (const auto& name : names) {
+        const auto path = "/state/a/" + name;
+        const auto size = value_of(original->info(path)).size;
+        for (std::uint64_t at = 0; at < size; at += std::max<std::uint64_t>(1, size / 97)) {
+            ASSERT_OK(original->flip(path, at, 0x10));
+            const auto status = verify(*original);
+            ASSERT_FALSE(status) << name << " at " << at;
+            EXPECT_EQ(status.error().kind, model::ErrorKind::corrupt);
+            EXPECT_NE(status.error().text.find(name), std::string::npos) << status.error().text;
+            ASSERT_OK(original->flip(path, at, 0x10));
+        }
+        ASSERT_OK(original->rename(path, "/state/kept"));
+        const auto gone = verify(*original);
+        ASSERT_FALSE(gone);
+        EXPECT_NE(gone.error().text.find(name), std::string::npos) << gone.error().text;
+        ASSERT_OK(original->rename("/state/kept", path));
+    }
+    ASSERT_OK(verify(*original));
+}
+
+TEST(Edits, PutChangeAndRemoveInOnePass) {
+    const auto disk = new_disk();
+    const auto head = header_line(tool_meta(), tool_inputs());
+    const auto line = [](const std::string& key, int end, int n) {
+        return R"({"reduction":"short","window":{"end":)" + std::to_string(end) + R"(},"key":[")" +
+               key + R"("],"state":[{"count":)" + std::to_string(n) + R"(},{"sum":1}]})";
+    };
+    std::string text = head;
+    for (int end : {2000, 3000}) {
+        for (const char* key : {"a", "b", "c", "d"}) {
+            text += line(key, end, 1) + "\n";
+        }
+    }
+    ASSERT_OK(import_text(*disk, "/state/a", text));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const Shapes shapes(snapshot->meta(), snapshot->inputs_text());
+    LineReader reader(shapes);
+    Edits edits;
+    ASSERT_OK(edits.put(value_of(reader.row(line("a", 2000, 9)))));      // changed
+    ASSERT_OK(edits.put(value_of(reader.row(line("new", 2000, 9)))));    // put
+    ASSERT_OK(edits.put(value_of(reader.row(line("later", 9000, 9)))));  // put, behind all
+    ASSERT_OK(edits.remove(value_of(reader.place(line("b", 2000, 1)))));
+    ASSERT_OK(edits.remove(
+        value_of(reader.place(R"({"reduction":"short","window":{"end":3000},"key":["nobody"]})"))));
+    ASSERT_OK(edits.remove(value_of(reader.place(R"({"reduction":"short","key":["c"]})"))));
+    const auto rows = value_of(snapshot->rows());
+    const auto changed = edits.over(*rows);
+    std::map<std::string, int> left;
+    while (changed->next() && changed->valid()) {
+        ++left[std::string(model::key_parts(changed->key().key)->front())];
+    }
+    EXPECT_EQ(left,
+              (std::map<std::string, int>{{"a", 2}, {"b", 1}, {"d", 2}, {"new", 1}, {"later", 1}}));
+    EXPECT_EQ(edits.counts().put, 2U);
+    EXPECT_EQ(edits.counts().changed, 1U);
+    EXPECT_EQ(edits.counts().removed, 3U);
+}
+
+TEST(Compare, TellsEveryRowThatDiffersAndNoOther) {
+    const auto disk = new_disk();
+    const auto head = header_line(tool_meta(), tool_inputs());
+    auto other = tool_meta();
+    other.reductions[0].number = 9;  // numbers are a pipeline's own
+    const auto line = [](const std::string& key, int n) {
+        return R"({"reduction":"short","window":{"end":3000},"key":[")" + key +
+               R"("],"state":[{"count":)" + std::to_string(n) + R"(},{"sum":1}]})" + "\n";
+    };
+    ASSERT_OK(import_text(*disk, "/state/a", head + line("same", 1) + line("x", 1) + line("l", 1)));
+    ASSERT_OK(import_text(
+        *disk, "/state/b",
+        header_line(other, tool_inputs()) + line("same", 1) + line("x", 2) + line("r", 1)));
+    const auto a = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto b = value_of(Snapshot::open(*disk, "/state/b"));
+    std::map<std::string, std::pair<bool, bool>> told;
+    ASSERT_OK(compare_rows(*a, *b, [&](const Difference& d) -> model::Status {
+        told[std::string(model::key_parts(d.key->key)->front())] = {!d.a.empty(), !d.b.empty()};
+        return {};
+    }));
+    EXPECT_EQ(told, (std::map<std::string, std::pair<bool, bool>>{
+                        {"x", {true, true}}, {"l", {true, false}}, {"r", {false, true}}}));
+}
+
+TEST(DiskUsage, CountsByInode) {
+    const auto disk = new_disk();
+    ASSERT_OK(disk->make_directory("/state/checkpoints"));
+    for (const char* name : {"9", "10"}) {
+        const auto path = std::string("/state/checkpoints/") + name;
+        ASSERT_OK(disk->make_directory(path));
+        ASSERT_OK(write_file_durably(*disk, path + "/MANIFEST.json", "{}"));
+        ASSERT_OK(write_file_durably(*disk, path + "/own.sst",
+                                     std::string(name[0] == '9' ? 10 : 20, 'x')));
+    }
+    ASSERT_OK(write_file_durably(*disk, "/state/checkpoints/9/both.sst", std::string(100, 'x')));
+    ASSERT_OK(disk->link("/state/checkpoints/9/both.sst", "/state/checkpoints/10/both.sst"));
+    const auto usages = value_of(disk_usage(*disk, {"/state"}));
+    ASSERT_EQ(usages.snapshots.size(), 2U);
+    EXPECT_EQ(usages.snapshots[0].path, "/state/checkpoints/9");
+    EXPECT_EQ(usages.snapshots[0].exclusive, 12U);
+    EXPECT_EQ(usages.snapshots[0].shared, 100U);
+    EXPECT_EQ(usages.snapshots[1].exclusive, 22U);
+    EXPECT_EQ(usages.bytes, 134U);
+    EXPECT_FALSE(disk_usage(*disk, {"/state/checkpoints/9/own.sst"}));
+}
+
+// ---- Nothing half is ever there under a final name
+
+TEST(NewSnapshot, ACrashAtAnyOperationLeavesAllOrNothing) {
+    const auto text = some_lines(3, 20);
+    std::uint64_t last = 0;
+    std::string expected;
+    {
+        const auto disk = new_disk();
+        const auto before = disk->operations();
+        ASSERT_OK(import_text(*disk, "/state/a", text));
+        last = disk->operations() - before;
+        expected = value_of(dump_text(*disk, "/state/a"));
+    }
+    int whole = 0;
+    for (const auto kind : {simulation::CrashKind::power, simulation::CrashKind::process}) {
+        for (std::uint64_t at = 1; at <= last; ++at) {
+            SCOPED_TRACE("crash at operation " + std::to_string(at));
+            const auto disk = new_disk(at);
+            disk->crash_at(disk->operations() + at, kind);
+            static_cast<void>(import_text(*disk, "/state/a", text));
+            if (!disk->crashed()) {
+                continue;  // RocksDB's own operations vary by a few
+            }
+            const auto next = disk->after_crash(at);
+            if (next->info("/state/a")) {
+                ++whole;
+                const auto snapshot = Snapshot::open(*next, "/state/a");
+                ASSERT_OK(snapshot);
+                ASSERT_OK((*snapshot)->verify(nullptr));
+                EXPECT_EQ(value_of(dump_text(*next, "/state/a")), expected);
+            } else {
+                ASSERT_OK(import_text(*next, "/state/a", text));
+                EXPECT_EQ(value_of(dump_text(*next, "/state/a")), expected);
+            }
+            EXPECT_EQ(value_of(next->list("/state")), std::vector<std::string>{"a"});
+        }
+    }
+    EXPECT_GT(whole, 0);
+}
+
+TEST(NewSnapshot, AFullDiskLeavesNothing) {
+    const auto text = some_lines(4, 200);
+    const auto measure = new_disk();
+    ASSERT_OK(import_text(*measure, "/state/a", text));
+    const auto needed = measure->used_bytes();
+    int refused = 0;
+    for (std::uint64_t budget = 0; budget < needed; budget += needed / 40 + 1) {
+        const auto disk = new_disk();
+        disk->set_budget(budget);
+        const auto outcome = import_text(*disk, "/state/a", text);
+        if (!outcome) {
+            ++refused;
+            EXPECT_EQ(outcome.error().kind, model::ErrorKind::exhausted) << outcome.error().text;
+            EXPECT_TRUE(value_of(disk->list("/state")).empty()) << "with " << budget << " bytes";
+        }
+    }
+    EXPECT_GT(refused, 30);
+}
+
+TEST(Export, AFullDiskAFailingOperationOrACrashLeavesNoFile) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(5, 2000)));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    PortableWriter::Options options;
+    options.block_bytes = 4096;
+    const auto run = [&](Disk& target) {
+        return export_snapshot(*snapshot, target, "/state/x", options, nullptr);
+    };
+    const auto measure = new_disk();
+    const auto before = measure->operations();
+    ASSERT_OK(run(*measure));
+    const auto operations = measure->operations() - before;
+    const auto needed = measure->used_bytes();
+    ASSERT_GT(needed, 10'000U);
+    for (std::uint64_t budget = 0; budget < needed; budget += needed / 30) {
+        const auto full = new_disk();
+        full->set_budget(budget);
+        const auto outcome = run(*full);
+        ASSERT_FALSE(outcome);
+        EXPECT_EQ(outcome.error().kind, model::ErrorKind::exhausted);
+        EXPECT_TRUE(value_of(full->list("/state")).empty());
+    }
+    for (std::uint64_t at = 1; at <= operations; ++at) {
+        const auto failing = new_disk();
+        failing->fail_at(failing->operations() + at);
+        const auto outcome = run(*failing);
+        const bool there = failing->info("/state/x").has_value();
+        EXPECT_TRUE(!outcome || there);
+        // Only the sync of the name may fail with the file in place: it is whole then.
+        EXPECT_TRUE(!there || at == operations || outcome) << at;
+        for (const auto kind : {simulation::CrashKind::power, simulation::CrashKind::process}) {
+            const auto crashing = new_disk(at);
+            crashing->crash_at(crashing->operations() + at, kind);
+            static_cast<void>(run(*crashing));
+            const auto next = crashing->after_crash(at);
+            if (next->info("/state/x")) {
+                const auto file = value_of(FileSource::open(*next, "/state/x"));
+                const auto reader = PortableReader::open(*file);
+                ASSERT_OK(reader);
+                do {
+                    ASSERT_OK((*reader)->next());
+                } while ((*reader)->valid());
+            } else {
+                ASSERT_OK(run(*next));
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace sluice::state
