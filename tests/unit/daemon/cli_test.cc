@@ -71,8 +71,8 @@ TEST(CommandLine, WrongUsageIs64WithTheNearestName) {
 }
 
 TEST(CommandLine, WhatIsNotBuiltYetSaysSo) {
-    for (const char* name : {"plan", "reload", "pause", "resume", "state", "compare",
-                             "offsets", "eval", "tap", "doctor", "schema", "completion"}) {
+    for (const char* name : {"plan", "reload", "pause", "resume", "state", "compare", "offsets",
+                             "eval", "tap", "doctor", "schema", "completion"}) {
         const Leave later = leave({name, "x", "--anything"});
         EXPECT_EQ(later.exit_code, 64);
         EXPECT_EQ(later.err,
