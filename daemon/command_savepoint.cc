@@ -24,6 +24,13 @@ constexpr auto kLookEvery = std::chrono::milliseconds(100);
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
+// The kernel may hold the lock of a daemon that has just ended for some 100 ms.
+state::StateLock::Patience short_patience() {
+    auto patience = state::StateLock::sleeping_patience();
+    patience.total_ms = 2000;
+    return patience;
+}
+
 int say(int exit_code, const std::string& text) {
     std::fprintf(stderr, "sluice: %s\n", text.c_str());
     return exit_code;
@@ -125,8 +132,7 @@ int wait_for_completion(const Target& target, const std::string& name, bool json
 // Without a daemon: of a retained checkpoint. Holds the state's lock meanwhile.
 int take_offline(const Target& target, const SavepointOptions& options) {
     const std::string& directory = target.states.front();
-    auto lock =
-        state::StateLock::take(directory, {.total_ms = 0, .wait = [](auto) { return false; }});
+    auto lock = state::StateLock::take(directory, short_patience());
     if (!lock) {
         return say(kExitLocked, lock.error().text);
     }
@@ -209,8 +215,7 @@ int take(const Target& target, const SavepointOptions& options) {
 
 int remove_offline(const Target& target, const std::string& name) {
     const std::string& directory = target.states.front();
-    auto lock =
-        state::StateLock::take(directory, {.total_ms = 0, .wait = [](auto) { return false; }});
+    auto lock = state::StateLock::take(directory, short_patience());
     if (!lock) {
         return say(kExitLocked, lock.error().text);
     }

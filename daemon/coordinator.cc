@@ -15,8 +15,8 @@ namespace {
 // behind the next one after them.
 constexpr std::size_t kReplayAhead = 16;
 constexpr std::int64_t kStopPatienceMs = 5000;
-// A close is a sync of the journal. Where event time runs faster than the clock, because a backlog is
-// read, several windows share one.
+// A close is a sync of the journal. Where event time runs faster than the clock, because a backlog
+// is read, several windows share one.
 constexpr std::int64_t kCloseEveryMs = 50;
 
 }  // namespace
@@ -579,8 +579,8 @@ bool Coordinator::decide_checkpoint() {
     return false;
 }
 
-// No record can reach a closed slice, and it is sealed with the next checkpoint at the latest: while
-// a backlog is read, it need not take memory until then. No worker has a part in it.
+// No record can reach a closed slice, and it is sealed with the next checkpoint at the latest:
+// while a backlog is read, it need not take memory until then. No worker has a part in it.
 void Coordinator::spill_closed() {
     seal_under_way_ = true;
     Undertaking undertaking;

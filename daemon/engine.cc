@@ -14,7 +14,8 @@ namespace sluice::daemon {
 
 namespace {
 
-// In the file that notes a beginning: nothing of what is here counts. Otherwise it names a savepoint.
+// In the file that notes a beginning: nothing of what is here counts. Otherwise it names a
+// savepoint.
 constexpr const char* kForget = "fresh";
 constexpr std::int64_t kAskTimeoutMs = 5000;
 // More partitions than this cannot be found while running; room for them is made once.

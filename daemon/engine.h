@@ -58,13 +58,13 @@ class Engine {
         std::string from;  // begin a new lineage from this savepoint; absolute; empty: none
         bool until_end = false;
         bool keep_open = false;
-        bool accept_gap = false;        // go on above offsets that are gone
-        bool accept_compacted = false;  // records may be missing anywhere
-        std::string boot;               // unique to this start; of [a-z0-9]
-        state::Lineage lineage{};       // random, in case that one begins
-        std::string owner;              // for the fence; no blanks
-        std::uint64_t seed = 0;         // of back-off jitter
-        int workers = 1;                // at most one per partition
+        bool accept_gap = false;                // go on above offsets that are gone
+        bool accept_compacted = false;          // records may be missing anywhere
+        std::string boot;                       // unique to this start; of [a-z0-9]
+        state::Lineage lineage{};               // random, in case that one begins
+        std::string owner;                      // for the fence; no blanks
+        std::uint64_t seed = 0;                 // of back-off jitter
+        int workers = 1;                        // at most one per partition
         std::uint64_t closed_bytes = 48 << 20;  // tables of closed slices that wait for a seal
         std::function<model::Result<std::string>()> redis_password;
         std::function<void()> wake_coordinator = [] {};
@@ -160,7 +160,7 @@ class Engine {
     bool forget_ = false;  // begin empty, whatever is there
     bool fresh_start_ = false;
     std::vector<state::CheckpointSummary> kept_;
-    std::string source_lacks_;  // what Kafka no longer has of what the restore needs
+    std::string source_lacks_;     // what Kafka no longer has of what the restore needs
     std::string from_;             // Options::from, or that of a start that was interrupted
     bool from_savepoint_ = false;  // a new lineage begins from what was restored
     std::vector<std::optional<model::Offset>> until_;  // by partition

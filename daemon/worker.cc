@@ -43,8 +43,9 @@ struct Worker::Owned {
 
     ingest::Decoder decoder;
     ingest::DecodedBatch batch;
-    std::size_t at = 0;                 // rows of the batch below are folded
-    // Of rows of the batch, ascending: every row in a replay, which ends anywhere, else the last one.
+    std::size_t at = 0;  // rows of the batch below are folded
+    // Of rows of the batch, ascending: every row in a replay, which ends anywhere, else the last
+    // one.
     std::vector<std::pair<std::size_t, std::uint64_t>> probes;
     bool wants_cap = false;
     bool waits_for_barrier = false;  // taken up, and the barrier behind which it is read is to come

@@ -61,7 +61,8 @@ class Decoder {
     // the partition table). `batch` must stay where it is until finish().
     void begin(DecodedBatch& batch, std::uint32_t partition, std::size_t max_rows);
 
-    // Decodes one record into the next row. Nothing of `record` is kept but what last_probe() needs.
+    // Decodes one record into the next row. Nothing of `record` is kept but what last_probe()
+    // needs.
     void append(const Record& record);
     // probe_hash() of the record appended last. It costs a tenth of decoding, and only the last
     // record before a checkpoint needs it.

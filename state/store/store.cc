@@ -16,9 +16,9 @@
 namespace sluice::state {
 namespace {
 
-// Files of the family `short` end at a slice's end, so that they go whole when it is dropped. A file
-// costs an inode, a sync and a link per checkpoint, so slices smaller than this share one: when a
-// backlog is read, a seal holds thousands of them.
+// Files of the family `short` end at a slice's end, so that they go whole when it is dropped. A
+// file costs an inode, a sync and a link per checkpoint, so slices smaller than this share one:
+// when a backlog is read, a seal holds thousands of them.
 constexpr std::uint64_t kBriefFileBytes = 1 << 20;
 // When so many files of the family `short` lie in level 0, where no range deletion reaches them.
 constexpr int kTidyLevel0 = 8;

@@ -158,7 +158,7 @@ class Daemon(World):
 
     @staticmethod
     def is_directory(path):
-        return re.fullmatch(r"journal|inputs|checkpoints(/\d+)?|live(/[^.]*)?", path) is not None
+        return re.fullmatch(r"journal|inputs|checkpoints(/\d+)?|savepoints(/[^/]+)?|live(/[^.]*)?", path) is not None
 
     def test_only_the_io_thread_writes_where_io_uring_is_reported(self):
         status, trace = self.backend("auto")

@@ -133,8 +133,8 @@ class Simulation {
     // Of this lineage.
     using Barriers = std::map<model::BarrierNumber, model::Barrier>;
     Barriers barriers_;
-    // A start that gives up what is there: the lineage that this life makes, and what of the journal
-    // holds then: nothing, or what lies before the savepoint that it begins from.
+    // A start that gives up what is there: the lineage that this life makes, and what of the
+    // journal holds then: nothing, or what lies before the savepoint that it begins from.
     struct Rollback {
         state::Lineage lineage;
         Barriers barriers;
