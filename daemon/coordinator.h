@@ -14,6 +14,9 @@
 // the least of all watermarks, floors included, is always a time below which nothing can come.
 // Idleness only decides whether a cut is needed.
 //
+// Reload: the last barrier of an engine's life. It is journaled and sealed in one; what is over by
+// then is delivered under the old settings; the checkpoint behind it is that of the new ones.
+//
 // Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint
 // during a long replay can be put behind an entry that no worker has passed. Live time begins when
 // all are carried out: with a cap and a tick, in one entry.
@@ -35,6 +38,7 @@
 #include "config/settings.h"
 #include "daemon/emitter.h"
 #include "daemon/messages.h"
+#include "daemon/reload.h"
 #include "daemon/worker.h"
 #include "ingest/time_keeper.h"
 #include "state/io/journal.h"
@@ -54,6 +58,11 @@ struct StartingPoint {
     model::EventTime sent_deadline = kNoTime;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
+    // Partitions that are not of our share any more: kept as they are.
+    std::vector<state::PartitionMeta> resting;
+    // Other settings take over where the replay ends: the last entry of `replay` says so already, or
+    // it is to be written.
+    std::optional<Reload> reload;
 };
 
 class Coordinator {
@@ -66,6 +75,7 @@ class Coordinator {
         state::Journal& journal;
         state::Store& store;
         state::Snapshotter& snapshotter;
+        state::Inputs& inputs;  // the snapshotter's: touched only while it has no job
         Emitter& emitter;
         sinks::RedisSink& sink;
         ingest::DeadLetters& dead_letters;
@@ -78,7 +88,9 @@ class Coordinator {
         bool until_end = false;
         bool keep_open = false;
     };
-    enum class Outcome : std::uint8_t { running, finished, failed };
+    // reloaded: the checkpoint behind the reload barrier is committed, and the settings of
+    // reload() are in force for whoever starts from it.
+    enum class Outcome : std::uint8_t { running, finished, reloaded, failed };
 
     Coordinator(Parts parts, Options options, StartingPoint start);
     ~Coordinator();
@@ -100,6 +112,9 @@ class Coordinator {
         std::optional<model::Offset> until;
     };
     void add_partition(Found found);
+    // Other settings take over at a barrier, as soon as there is a place for it; then `reloaded`.
+    // The edit must not break state. One at a time: a newer one replaces one that has not begun.
+    void request_reload(Reload reload);
     void set_hold(std::string reason);  // input waits for as long as the reason is not empty
 
     Outcome outcome() const { return outcome_.load(std::memory_order_acquire); }
@@ -140,6 +155,10 @@ class Coordinator {
     bool feed_replay();
     void go_live();
 
+    bool decide_reload();
+    void begin_reload(Undertaking& undertaking);
+    bool finish_reload();
+
     model::EventTime least_watermark() const;
     ingest::TimeView time_view() const;
     bool decide_time();
@@ -178,6 +197,7 @@ class Coordinator {
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
+    const std::vector<state::PartitionMeta> resting_;
     model::EventTime sent_deadline_ = kNoTime;
     bool live_ = false;
     bool close_under_way_ = false;
@@ -189,6 +209,12 @@ class Coordinator {
     std::uint64_t checkpoints_begun_ = 0;  // requests that the newest checkpoint answers
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
+
+    std::optional<Reload> reload_;  // to be issued, or under way
+    bool reloading_ = false;        // its barrier was issued: the last one of this engine
+    model::EventTime reload_over_ = kNoTime;  // event time that was over at the barrier
+    std::unique_ptr<Undertaking> reload_seal_;  // took effect; its checkpoint waits for deliveries
+    model::BarrierNumber reload_number_ = 0;
 
     bool stopping_ = false;
     bool last_checkpoint_issued_ = false;
@@ -210,6 +236,7 @@ class Coordinator {
     Report report_;             // guarded by mutex_
     std::vector<Found> found_;  // guarded by mutex_
     std::string hold_;          // guarded by mutex_
+    std::optional<Reload> wanted_reload_;  // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

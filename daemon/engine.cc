@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "config/recorded.h"
 #include "daemon/partition_meta.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
@@ -32,13 +33,9 @@ int exit_code_of(const model::Error& error) {
     return kExitStateBroken;
 }
 
-// What of a reduction its rows hold and mean; a different text is different state.
-std::string schema_of(const config::Reduction& reduction) {
-    std::string schema = "v1";
-    for (const config::ReductionCall& call : reduction.calls) {
-        schema += ";" + call.text;
-    }
-    return schema;
+// Settings that somebody else owns and that outlive the engine.
+std::shared_ptr<const config::Pipeline> borrowed(const config::Pipeline& pipeline) {
+    return {std::shared_ptr<void>(), &pipeline};
 }
 
 }  // namespace
@@ -139,7 +136,6 @@ bool Engine::open_journal() {
         std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 32, 4u << 20, 256u << 20);
     restore.boot = options_.boot;
     restore.pipeline = pipeline_.name;
-    restore.inputs_text = pipeline_.inputs;
     restore.verify_full = pipeline_.state.verify_full;
     restore.fresh = options_.fresh;
     restore.journal_has_entries = journal_->last_number() > 0;
@@ -172,15 +168,20 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
 // stays shut and says why: an older snapshot needs even more of the log, or, where it has no probe
 // yet, would take another topic for this one and rewrite what is final.
 model::Status Engine::source_has(const state::CheckpointMeta& meta) {
+    TRY(put_in_force(meta));
+    std::vector<const state::PartitionMeta*> ours;
     std::vector<model::Partition> wanted;
     for (const state::PartitionMeta& partition : meta.partitions) {
-        wanted.push_back(partition.partition);
+        if (share_holds(partition.partition)) {
+            ours.push_back(&partition);
+            wanted.push_back(partition.partition);
+        }
     }
     source_lacks_.clear();
     TRY(ranges, seams_.log.ranges(wanted, kAskTimeoutMs));
     std::string missing;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-        const state::PartitionMeta& partition = meta.partitions[i];
+        const state::PartitionMeta& partition = *ours[i];
         const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
         if (!gone.empty()) {
             missing += (missing.empty() ? "" : "; ") + gone;
@@ -220,9 +221,6 @@ bool Engine::restore_some() {
             restore_->phase() == state::Restore::Phase::verify) {
             return wait_for("kafka: " + phase.error().text);
         }
-        if (restore_->recorded_inputs()) {
-            return fail(kExitConfiguration, phase.error().text);
-        }
         return fail(exit_code_of(phase.error()), phase.error().text);
     }
     return *phase == state::Restore::Phase::done ? finish_restore() : true;
@@ -233,37 +231,133 @@ bool Engine::finish_restore() {
     store_ = std::move(restored.store);
     token_ = std::move(restored.token);
     if (!restored.meta) {
+        in_force_ = borrowed(pipeline_);
         fresh_start_ = true;
         stage_ = Stage::first;
         return true;
     }
     meta_ = std::move(*restored.meta);
     fill_reductions();
-    for (const state::PartitionMeta& partition : meta_.partitions) {
-        partitions_.push_back(partition.partition);
+    std::vector<state::PartitionMeta> owned;
+    for (state::PartitionMeta& partition : meta_.partitions) {
+        if (share_holds(partition.partition)) {
+            partitions_.push_back(partition.partition);
+            owned.push_back(std::move(partition));
+        } else {
+            start_.resting.push_back(std::move(partition));
+        }
+    }
+    meta_.partitions = std::move(owned);
+    if (!plan_reload()) {
+        return false;
     }
     stage_ = Stage::sink;
     return true;
 }
 
+// ---- inputs
+// ---------------------------------------------------------------------------------------------------
+
+model::Status Engine::put_in_force(const state::CheckpointMeta& meta) {
+    if (in_force_ && in_force_hash_ == meta.inputs) {
+        return {};
+    }
+    if (meta.inputs == state::inputs_hash(pipeline_.inputs)) {
+        in_force_ = borrowed(pipeline_);
+    } else {
+        constexpr std::uint64_t kMostBytes = 64ull << 20;
+        const std::string path = restore_->from() + "/INPUTS-" + meta.inputs;
+        TRY(text, state::read_file(seams_.disk, path, kMostBytes));
+        auto pipeline = config::recorded_pipeline(text, pipeline_);
+        if (!pipeline) {
+            return model::invalid(path + ": " + pipeline.error().text);
+        }
+        in_force_ = std::make_shared<const config::Pipeline>(std::move(*pipeline));
+    }
+    in_force_hash_ = meta.inputs;
+    return {};
+}
+
+model::Result<std::shared_ptr<const config::Pipeline>> Engine::recorded(
+    const std::string& hash) const {
+    if (hash == state::inputs_hash(pipeline_.inputs)) {
+        return borrowed(pipeline_);
+    }
+    TRY(text, inputs_.read(hash));
+    TRY(pipeline, config::recorded_pipeline(text, pipeline_));
+    return std::make_shared<const config::Pipeline>(std::move(pipeline));
+}
+
+// Which settings take over, and where: at the first reload entry behind the checkpoint; if there is
+// none, where the replay ends, should the file be another one. What the file would do is judged by
+// the settings that the journal leaves in force, before anything is changed.
+bool Engine::plan_reload() {
+    auto entries = journal_->entries_after(meta_.number);
+    if (!entries) {
+        return fail(exit_code_of(entries.error()), entries.error().text);
+    }
+    std::shared_ptr<const config::Pipeline> last = in_force_;
+    for (auto at = entries->begin(); at != entries->end(); ++at) {
+        if (at->kind != model::BarrierKind::reload) {
+            continue;
+        }
+        auto entry = parse_reload(at->reload);
+        if (!entry) {
+            return fail(kExitDamaged, entry.error().text);
+        }
+        auto pipeline = recorded(entry->inputs);
+        if (!pipeline) {
+            return fail(kExitDamaged, "the settings that the journal names at barrier " +
+                                          std::to_string(at->number) +
+                                          " cannot be read: " + pipeline.error().text);
+        }
+        last = *pipeline;
+        if (!start_.reload) {
+            start_.reload = Reload{*pipeline, entry->decisions};
+            start_.replay.assign(entries->begin(), at + 1);
+        }
+    }
+    const config::Edit edit = config::compare(*last, pipeline_, options_.decisions);
+    if (edit.breaks()) {
+        return fail(kExitConfiguration, "the edited file would break state: " + refusal(edit));
+    }
+    if (!start_.reload) {
+        start_.replay = std::move(*entries);
+        if (edit.recorded) {
+            start_.reload = Reload{
+                borrowed(pipeline_),
+                options_.decisions};
+        }
+    }
+    if (start_.reload) {
+        options_.say("the settings changed: the recorded ones run until the replay is over");
+    }
+    return true;
+}
+
+state::SnapshotterOptions Engine::snapshotter_options() const {
+    state::SnapshotterOptions options;
+    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
+    options.reserve_bytes = pipeline_.state.reserve_bytes;
+    for (const std::string& text : journal_->reloads()) {
+        if (const auto entry = parse_reload(text)) {
+            options.journaled_inputs.insert(entry->inputs);
+        }
+    }
+    return options;
+}
+
 // The checkpoint's reductions in the pipeline's order; new ones get numbers.
 void Engine::fill_reductions() {
     std::vector<state::ReductionMeta> ordered;
-    std::uint32_t greatest = 0;
-    for (const state::ReductionMeta& reduction : meta_.reductions) {
-        greatest = std::max(greatest, reduction.number);
-    }
-    for (const config::Reduction& reduction : pipeline_.reductions) {
+    std::uint32_t greatest = greatest_number(meta_);
+    for (const config::Reduction& reduction : in_force_->reductions) {
         if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
             ordered.push_back(*kept);
             continue;
         }
-        state::ReductionMeta made;
-        made.id = reduction.id;
-        made.number = ++greatest;
-        made.family = state::family_for(reduction.window_ms, pipeline_.state.checkpoint_every_ms);
-        made.schema = schema_of(reduction);
-        ordered.push_back(std::move(made));
+        ordered.push_back(
+            new_reduction(reduction, ++greatest, pipeline_.state.checkpoint_every_ms));
     }
     meta_.reductions = std::move(ordered);
     store_->set_reductions(meta_.reductions);
@@ -273,7 +367,7 @@ void Engine::fill_reductions() {
 // -------------------------------------------------------------------------------------
 
 bool Engine::share_holds(const model::Partition& partition) const {
-    return in_share(pipeline_.source.partitions, partition.id);
+    return in_share(in_force_->source.partitions, partition.id);
 }
 
 model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
@@ -357,16 +451,13 @@ bool Engine::first_checkpoint() {
         state.next_offset = offsets[i];
         state.time = ingest::PartitionTime::begin(
             offsets[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
-        state.reductions.resize(pipeline_.reductions.size());
-        meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
+        state.reductions.resize(in_force_->reductions.size());
+        meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
     }
     fill_reductions();
 
-    state::SnapshotterOptions options;
-    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
-    options.reserve_bytes = pipeline_.state.reserve_bytes;
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
-                                                        catalogue_, inputs_);
+    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
+                                                        seams_.clock, *store_, catalogue_, inputs_);
     state::SnapshotJob job;
     job.number = number;
     job.meta = meta_;
@@ -382,7 +473,7 @@ bool Engine::greet_sink() {
     if (sink_ == nullptr) {
         sinks::SinkSettings settings;
         settings.pipeline = pipeline_.name;
-        for (const config::Reduction& reduction : pipeline_.reductions) {
+        for (const config::Reduction& reduction : in_force_->reductions) {
             settings.reductions.push_back(sinks::ReductionOutput::of(reduction));
         }
         settings.owner = options_.owner;
@@ -448,17 +539,13 @@ bool Engine::greet_sink() {
 // Everything that is looked up once, before the first record: the journal behind the checkpoint,
 // ends, partitions that are new.
 bool Engine::prepare() {
-    auto entries = journal_->entries_after(meta_.number);
-    if (!entries) {
-        return fail(exit_code_of(entries.error()), entries.error().text);
-    }
     auto listed = listed_partitions(kAskTimeoutMs);
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
     }
     std::set<model::Partition> known(partitions_.begin(), partitions_.end());
     model::Offsets journaled;  // where each partition stood when it was first named
-    for (const model::Barrier& barrier : *entries) {
+    for (const model::Barrier& barrier : start_.replay) {
         journaled.insert(barrier.next_offsets.begin(), barrier.next_offsets.end());
     }
     std::vector<model::Partition> added;  // found since the checkpoint
@@ -505,13 +592,12 @@ bool Engine::prepare() {
             state.start_offset = begin;
             state.next_offset = begin;
             state.time = ingest::PartitionTime::begin(begin, empty, meta_.cut_floor);
-            state.reductions.resize(pipeline_.reductions.size());
-            meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
+            state.reductions.resize(in_force_->reductions.size());
+            meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
             until_.push_back(until(known.size() + a));
         }
     }
     start_.meta = meta_;
-    start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.sent_deadline = sent_deadline();
     start_.open_ends.clear();
@@ -533,8 +619,8 @@ bool Engine::prepare() {
 model::EventTime Engine::sent_deadline() const {
     model::EventTime deadline = kNoTime;
     const sinks::ControlHash found = sink_->handshake();
-    for (std::size_t r = 0; r < pipeline_.reductions.size(); ++r) {
-        const config::Reduction& reduction = pipeline_.reductions[r];
+    for (std::size_t r = 0; r < in_force_->reductions.size(); ++r) {
+        const config::Reduction& reduction = in_force_->reductions[r];
         if (reduction.time != config::TimeKind::event) {
             continue;
         }
@@ -560,9 +646,10 @@ model::Status Engine::open_worker(std::size_t number) {
     INVARIANT(stage_ == Stage::open && token_, "workers are opened behind the gate");
     Worker::Settings settings{
         .number = static_cast<std::uint32_t>(number),
-        .pipeline = pipeline_,
+        .pipeline = *in_force_,
         .partitions = partitions_,
         .reduction_numbers = {},
+        .closed = {},
         .clock = seams_.clock,
         .dead_letters = seams_.dead_letters,
         .answers = answers_,
@@ -572,12 +659,13 @@ model::Status Engine::open_worker(std::size_t number) {
     };
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         settings.reduction_numbers.push_back(reduction.number);
+        settings.closed.push_back(reduction.closed.value_or(model::kBeforeAll));
     }
     TRY(reader, seams_.log.open_reader(*token_, partitions_));
     workers_[number] = std::make_unique<Worker>(std::move(settings), std::move(reader));
     for (std::size_t i = number; i < meta_.partitions.size(); i += workers_.size()) {
         const auto partition = static_cast<std::uint32_t>(i);
-        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, pipeline_),
+        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, *in_force_),
                               i < until_.size() ? until_[i] : std::nullopt);
     }
     return {};
@@ -585,19 +673,17 @@ model::Status Engine::open_worker(std::size_t number) {
 
 void Engine::run() {
     INVARIANT(stage_ == Stage::open, "run() comes after the workers");
-    state::SnapshotterOptions options;
-    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
-    options.reserve_bytes = pipeline_.state.reserve_bytes;
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
-                                                        catalogue_, inputs_);
-    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_.reductions);
+    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
+                                                        seams_.clock, *store_, catalogue_, inputs_);
+    emitter_ = std::make_unique<Emitter>(*in_force_, *store_, *sink_, meta_.reductions);
     Coordinator::Parts parts{
-        .pipeline = pipeline_,
+        .pipeline = *in_force_,
         .partitions = partitions_,
         .clock = seams_.clock,
         .journal = *journal_,
         .store = *store_,
         .snapshotter = *snapshotter_,
+        .inputs = inputs_,
         .emitter = *emitter_,
         .sink = *sink_,
         .dead_letters = seams_.dead_letters,

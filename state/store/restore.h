@@ -34,7 +34,6 @@ struct RestoreOptions {
     StoreOptions store;        // `directory` is set here: STATE/live/<boot>
     std::string boot;          // unique to this start; names the live directory
     std::string pipeline;      // snapshots of another name are rejected
-    std::string inputs_text;   // the inputs of the current configuration
     bool verify_full = false;  // so it is, too, when the catalogue is distrusted
     bool fresh = false;        // forget state: begin empty, whatever is there
     bool journal_has_entries = false;
@@ -42,8 +41,9 @@ struct RestoreOptions {
     // lineage. An error of kind corrupt or invalid rejects the snapshot, any other ends the
     // restore.
     std::function<model::Status(const CheckpointMeta&)> journal_covers;
-    // Kafka still has the offsets and the probe is the same. An error of kind corrupt or invalid
-    // rejects the snapshot; `unavailable`: asked again with the next step(); any other ends the
+    // The recorded inputs can be run, Kafka still has the offsets and the probe is the same. The
+    // snapshot's inputs are in its directory, from(). An error of kind corrupt or invalid rejects the
+    // snapshot; `unavailable`: asked again with the next step(); any other ends the
     // restore.
     std::function<model::Status(const CheckpointMeta&)> source_has;
 };
@@ -58,15 +58,12 @@ class Restore {
     ~Restore();
 
     // Goes on by one piece of work. Errors are final (except `unavailable` from source_has: the
-    // call may be repeated): corrupt = state was here and cannot be used (exit 65); invalid = the
-    // inputs differ from the recorded ones (78), see recorded_inputs(); else the disk.
+    // call may be repeated): corrupt = state was here and cannot be used (exit 65); else the disk.
     model::Result<Phase> step();
 
     Phase phase() const { return phase_; }
     const std::vector<Rejection>& rejected() const { return rejected_; }
     const std::vector<std::string>& swept() const { return swept_; }
-    // The inputs recorded in the snapshot, when they are not the current ones.
-    const std::optional<std::string>& recorded_inputs() const { return recorded_inputs_; }
     std::string from() const { return from_; }      // path of the snapshot; "" on a fresh start
     std::uint64_t bytes() const { return bytes_; }  // linked so far
     std::uint64_t total_bytes() const { return total_bytes_; }
@@ -100,7 +97,6 @@ class Restore {
     std::vector<CatalogueEntry> candidates_;  // oldest first: the next one is at the back
     std::vector<Rejection> rejected_;
     std::vector<std::string> swept_;
-    std::optional<std::string> recorded_inputs_;
     std::string from_;
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::string directory_;

@@ -263,10 +263,12 @@ void Snapshotter::retain() {
                 TRY(store_.set_dropped(reduction.number, *reduction.dropped));
             }
         }
+        TRY(store_.drop_retired(result_.meta.retired));
         SLUICE_FAIL_POINT("snapshot.dropped");
         TRY(kept, catalogue_.retain(options_.retention));
         result_.journal_needed_after = result_.meta.journal_number;
-        std::set<std::string> inputs{result_.meta.inputs};
+        std::set<std::string> inputs = options_.journaled_inputs;
+        inputs.insert(result_.meta.inputs);
         for (const auto& entry : kept) {
             inputs.insert(entry.meta->inputs);
             if (entry.meta->lineage == result_.meta.lineage) {

@@ -19,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "state/model/clock.h"
@@ -66,6 +67,8 @@ struct SnapshotResult {
 struct SnapshotterOptions {
     Retention retention;
     std::uint64_t reserve_bytes = 0;  // free disk below which no job is begun
+    // Hashes of the inputs that reload entries of the journal name: kept, whatever snapshots name.
+    std::set<std::string> journaled_inputs;
 };
 
 // Thread: submit(), pending() and take_result() from any; step() from the snapshot thread. Every
