@@ -75,9 +75,7 @@ std::string print(const Secret& secret) {
 }
 
 std::string word(OnError reaction) {
-    return reaction == OnError::drop   ? "drop"
-           : reaction == OnError::stop ? "stop"
-                                       : "dead_letter";
+    return reaction == OnError::drop ? "drop" : reaction == OnError::stop ? "stop" : "dead_letter";
 }
 
 void put(Settings& settings, const std::string& key, std::string text) {
@@ -125,8 +123,8 @@ void add_recorded(const Pipeline& pipeline, Settings& settings) {
             } else if (key == "key") {
                 std::string parts;
                 for (const json& part : value) {
-                    parts += (parts.empty() ? "" : ", ") + text(part.at(0)) + " = " +
-                             text(part.at(1));
+                    parts +=
+                        (parts.empty() ? "" : ", ") + text(part.at(0)) + " = " + text(part.at(1));
                 }
                 settings[at + "key"] = "[" + parts + "]";
             } else if (key.ends_with("_ms")) {
@@ -294,10 +292,9 @@ class Comparison {
     // Key, window or time: what a row is.
     bool other_rows(const std::string& id) const {
         const std::string from = source_of(id);
-        return std::ranges::any_of(
-            std::array{"key", "window", "time"}, [&](const std::string key) {
-                return setting(before_, from, key) != setting(after_, id, key);
-            });
+        return std::ranges::any_of(std::array{"key", "window", "time"}, [&](const std::string key) {
+            return setting(before_, from, key) != setting(after_, id, key);
+        });
     }
 
     ReductionEdit edit_of(const Reduction& reduction) const {
@@ -317,8 +314,8 @@ class Comparison {
         edit.grows = false;
         edit.same_rows = before.calls.size() == reduction.calls.size();
         for (std::size_t i = 0; i < reduction.calls.size(); ++i) {
-            const auto found = std::ranges::find(before.calls, reduction.calls[i].text,
-                                                 &ReductionCall::text);
+            const auto found =
+                std::ranges::find(before.calls, reduction.calls[i].text, &ReductionCall::text);
             if (found != before.calls.end()) {
                 edit.calls[i] = static_cast<int>(found - before.calls.begin());
             }
@@ -368,8 +365,9 @@ class Comparison {
             change.command = "sluice run FILE --fresh --yes";
         } else if (place.section == "step" || change.key == "source.timestamp" ||
                    change.key == "source.timestamp_unit" || change.key == "source.format") {
-            change.kept = "all state; windows that are open keep what they hold, records from then "
-                          "on follow the new text";
+            change.kept =
+                "all state; windows that are open keep what they hold, records from then "
+                "on follow the new text";
         } else if (change.key == "source.partitions") {
             change.kept = "all state; positions of partitions that are left out are kept";
         }
@@ -426,8 +424,9 @@ class Comparison {
         change.verdict = Verdict::live;
         change.kept = "all state of " + id;
         if (place.rest == "filter" || place.rest == "null_key") {
-            change.kept += "; windows that are open keep what they hold, records from then on "
-                           "follow the new text";
+            change.kept +=
+                "; windows that are open keep what they hold, records from then on "
+                "follow the new text";
         }
         return true;
     }
@@ -455,8 +454,8 @@ class Comparison {
         change.verdict = Verdict::migrates;
         change.kept = "what was written, and what others hold";
         change.lost = "open windows of " + place.id;
-        change.command += "; or, if it has another name now, sluice run FILE --rename " + place.id +
-                          "=NEW";
+        change.command +=
+            "; or, if it has another name now, sluice run FILE --rename " + place.id + "=NEW";
         return true;
     }
 
@@ -472,9 +471,8 @@ class Comparison {
         }
         const std::string name = change.key.substr(change.key.rfind('.') + 1);
         const auto value = std::ranges::find(at->values, name, &ResultValue::name);
-        const bool grows = std::ranges::any_of(value->program.calls, [&](std::uint32_t call) {
-            return edit.calls[call] < 0;
-        });
+        const bool grows = std::ranges::any_of(
+            value->program.calls, [&](std::uint32_t call) { return edit.calls[call] < 0; });
         if (edit.from.empty() || edit.dropped || !grows) {
             change.verdict = Verdict::live;
             change.kept = "all state of " + id + ": it is computed from what is there";

@@ -3,8 +3,8 @@
 //
 // State belongs to a reduction's id, and within it to each call (`sum(price * quantity) where …`):
 // a value whose calls are all there already starts with what they hold, a call that is new starts
-// empty, one that no value names any more is dropped. Key, window and time say what a row is at all:
-// where they change, the rows cannot be kept.
+// empty, one that no value names any more is dropped. Key, window and time say what a row is at
+// all: where they change, the rows cannot be kept.
 #pragma once
 
 #include <cstdint>
@@ -49,9 +49,9 @@ struct Decisions {
 // What becomes of one reduction of the new configuration.
 struct ReductionEdit {
     std::string id;
-    std::string from;        // whose state it takes; empty: it starts empty
-    std::vector<int> calls;  // for each of its calls, which of `from`'s it was; −1: new
-    bool same_rows = false;  // rows are as before: as many calls, in the same order
+    std::string from;           // whose state it takes; empty: it starts empty
+    std::vector<int> calls;     // for each of its calls, which of `from`'s it was; −1: new
+    bool same_rows = false;     // rows are as before: as many calls, in the same order
     bool same_results = false;  // a window that was written would be written again as it was
     bool grows = false;         // a call is new: incomplete until the first whole window
     bool dropped = false;       // starts empty although there was a state: the user said so

@@ -70,8 +70,8 @@ std::string reduction_text(const std::string& id, const json& reduction) {
     }
     std::string key;
     for (const json& part : reduction.at("key")) {
-        key += (key.empty() ? "{ " : ", { ") + in_quotes(part.at(0)) + " = " + in_quotes(part.at(1)) +
-               " }";
+        key += (key.empty() ? "{ " : ", { ") + in_quotes(part.at(0)) + " = " +
+               in_quotes(part.at(1)) + " }";
     }
     text += "key = [" + key + "]\n";
     const json& window = reduction.at("window");

@@ -335,7 +335,7 @@ bool Coordinator::feed_replay() {
         undertaking.frontiers = std::move(frontiers);
         busy = true;
     }
-    if (replay_.empty() && replay_under_way_ == 0 && !reload_) {
+    if (replay_.empty() && replay_under_way_ == 0 && !reloading_) {
         go_live();
         busy = true;
     }
@@ -355,15 +355,20 @@ bool Coordinator::decide_reload() {
     if (reloading_) {
         return finish_reload();
     }
-    if (live_) {
+    if (!live_) {
+        return false;
+    }
+    {
         std::lock_guard lock(mutex_);
         if (wanted_reload_) {
             reload_ = std::exchange(wanted_reload_, std::nullopt);
         }
     }
+    // Results of event time rest on records beyond the last journaled barrier. Those that an
+    // earlier run sent are final: the records in them are folded under the old settings once more.
     if (!reload_ || stopping_ || forced_ || seal_under_way_ ||
         parts_.clock.steady_ms() < checkpoint_earliest_ms_ ||
-        (!live_ && (!replay_.empty() || replay_under_way_ > 0))) {
+        (sent_deadline_ != kNoTime && least_watermark() < sent_deadline_)) {
         return false;
     }
     // The entry names the inputs: they are durable before it. Nobody else uses them now.
@@ -665,8 +670,11 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     state::SnapshotJob job;
     job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
                                       : state::SnapshotJob::Kind::spill;
-    job.number = undertaking.order.kind == Order::Kind::spill ? undertaking.tag
-                                                              : undertaking.order.barrier.number;
+    job.number = undertaking.order.barrier.number;
+    if (undertaking.order.kind == Order::Kind::spill) {
+        // One worker may be behind the others: runs still go in by rising numbers.
+        job.number = spilled_ = std::max(spilled_, undertaking.tag);
+    }
     if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
         undertaking.frontiers = acknowledged();
     }
@@ -893,7 +901,7 @@ bool Coordinator::decide_end() {
         outcome_.store(Outcome::finished, std::memory_order_release);
         return true;
     }
-    if (options_.until_end && live_ && !stopping_) {
+    if (options_.until_end && live_ && !stopping_ && !reload_) {
         {
             std::lock_guard lock(mutex_);
             if (!found_.empty()) {

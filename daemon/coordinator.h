@@ -14,8 +14,9 @@
 // the least of all watermarks, floors included, is always a time below which nothing can come.
 // Idleness only decides whether a cut is needed.
 //
-// Reload: the last barrier of an engine's life. It is journaled and sealed in one; what is over by
-// then is delivered under the old settings; the checkpoint behind it is that of the new ones.
+// Reload: not before the watermark is where it was when an earlier run sent its last result. The
+// last barrier of an engine's life. It is journaled and sealed in one; what is over by then is
+// delivered under the old settings; the checkpoint behind it is that of the new ones.
 //
 // Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint
 // during a long replay can be put behind an entry that no worker has passed. Live time begins when
@@ -60,8 +61,8 @@ struct StartingPoint {
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     // Partitions that are not of our share any more: kept as they are.
     std::vector<state::PartitionMeta> resting;
-    // Other settings take over where the replay ends: the last entry of `replay` says so already, or
-    // it is to be written.
+    // Other settings take over where the replay ends: the last entry of `replay` says so already,
+    // or it is to be written.
     std::optional<Reload> reload;
 };
 
@@ -202,7 +203,8 @@ class Coordinator {
     bool live_ = false;
     bool close_under_way_ = false;
 
-    bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
+    model::BarrierNumber spilled_ = 0;  // the number of the last spill of a replay
+    bool seal_under_way_ = false;       // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
     std::int64_t checkpoint_earliest_ms_ = 0;
@@ -210,8 +212,8 @@ class Coordinator {
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
 
-    std::optional<Reload> reload_;  // to be issued, or under way
-    bool reloading_ = false;        // its barrier was issued: the last one of this engine
+    std::optional<Reload> reload_;            // to be issued, or under way
+    bool reloading_ = false;                  // its barrier was issued: the last one of this engine
     model::EventTime reload_over_ = kNoTime;  // event time that was over at the barrier
     std::unique_ptr<Undertaking> reload_seal_;  // took effect; its checkpoint waits for deliveries
     model::BarrierNumber reload_number_ = 0;
@@ -232,10 +234,10 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
-    model::Error failure_;      // guarded by mutex_
-    Report report_;             // guarded by mutex_
-    std::vector<Found> found_;  // guarded by mutex_
-    std::string hold_;          // guarded by mutex_
+    model::Error failure_;                 // guarded by mutex_
+    Report report_;                        // guarded by mutex_
+    std::vector<Found> found_;             // guarded by mutex_
+    std::string hold_;                     // guarded by mutex_
     std::optional<Reload> wanted_reload_;  // guarded by mutex_
 };
 

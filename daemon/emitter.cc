@@ -65,8 +65,8 @@ Emitter::Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::R
     : store_(store), sink_(sink) {
     INVARIANT(restored.size() == pipeline.reductions.size(), "a frontier for every reduction");
     for (std::size_t i = 0; i < restored.size(); ++i) {
-        reductions_.push_back(std::make_unique<Reduction>(
-            static_cast<std::uint32_t>(i), restored[i], pipeline.reductions[i]));
+        reductions_.push_back(std::make_unique<Reduction>(static_cast<std::uint32_t>(i),
+                                                          restored[i], pipeline.reductions[i]));
     }
 }
 

@@ -324,9 +324,7 @@ bool Engine::plan_reload() {
     if (!start_.reload) {
         start_.replay = std::move(*entries);
         if (edit.recorded) {
-            start_.reload = Reload{
-                borrowed(pipeline_),
-                options_.decisions};
+            start_.reload = Reload{borrowed(pipeline_), options_.decisions};
         }
     }
     if (start_.reload) {
@@ -631,7 +629,8 @@ model::EventTime Engine::sent_deadline() const {
                 end = std::max(end, mark ? mark->end : kNoTime);
             }
         }
-        if (end != kNoTime) {
+        // What an edit closed for good is over, whatever the lateness by now.
+        if (end != kNoTime && end > meta_.reductions[r].closed.value_or(kNoTime)) {
             deadline =
                 std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
         }

@@ -59,11 +59,11 @@ class Engine {
         bool until_end = false;
         bool keep_open = false;
         config::Decisions decisions;  // what an edit of the file may do to the state
-        std::string boot;          // unique to this start; of [a-z0-9]
-        state::Lineage lineage{};  // random, in case that one begins
-        std::string owner;         // for the fence; no blanks
-        std::uint64_t seed = 0;    // of back-off jitter
-        int workers = 1;           // at most one per partition
+        std::string boot;             // unique to this start; of [a-z0-9]
+        state::Lineage lineage{};     // random, in case that one begins
+        std::string owner;            // for the fence; no blanks
+        std::uint64_t seed = 0;       // of back-off jitter
+        int workers = 1;              // at most one per partition
         std::function<model::Result<std::string>()> redis_password;
         std::function<void()> wake_coordinator = [] {};
         std::function<void(const std::string&)> say = [](const std::string&) {

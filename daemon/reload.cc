@@ -90,13 +90,12 @@ void rename_places(Map& places, const config::Pipeline& from, const config::Edit
 }
 
 void reload_partition(state::PartitionMeta& partition, const config::Pipeline& from,
-                      const config::Pipeline& to, const config::Edit& edit,
-                      model::EventTime over) {
+                      const config::Pipeline& to, const config::Edit& edit, model::EventTime over) {
     // A watermark never goes back, whatever out_of_order says by now.
     if (partition.max_timestamp) {
-        partition.watermark_floor = std::max(
-            partition.watermark_floor,
-            model::saturating_add(*partition.max_timestamp, -from.source.out_of_order_ms));
+        partition.watermark_floor =
+            std::max(partition.watermark_floor,
+                     model::saturating_add(*partition.max_timestamp, -from.source.out_of_order_ms));
     }
     if (!in_share(from.source.partitions, partition.partition.id) &&
         in_share(to.source.partitions, partition.partition.id)) {
@@ -169,6 +168,10 @@ state::CheckpointMeta reloaded(state::CheckpointMeta meta, const config::Pipelin
         state::ReductionMeta now;
         if (old == before.end()) {
             now = new_reduction(reduction, ++greatest, to.state.checkpoint_every_ms);
+            if (reduction.time == config::TimeKind::event) {
+                // The id may have been there before: what it wrote then is final.
+                raise(now.closed, over);
+            }
         } else {
             inherited.insert(fate.from);
             now = *old;

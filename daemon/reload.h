@@ -42,8 +42,9 @@ state::ReductionMeta new_reduction(const config::Reduction& reduction, std::uint
 // The greatest number that any rows ever had.
 std::uint32_t greatest_number(const state::CheckpointMeta& meta);
 
-// The state as `to` has it, made of what stood at the barrier under `from`. `over`: event time up to
-// which every window was over there; all of them are acknowledged. The edit must not break state.
+// The state as `to` has it, made of what stood at the barrier under `from`. `over`: event time up
+// to which every window was over there; all of them are acknowledged. The edit must not break
+// state.
 state::CheckpointMeta reloaded(state::CheckpointMeta meta, const config::Pipeline& from,
                                const config::Pipeline& to, const config::Decisions& decisions,
                                model::EventTime over);

@@ -39,7 +39,7 @@ struct Barrier {
     // Kind reload only: what takes over, as the daemon writes it (daemon/reload.h). For the journal
     // it is text.
     std::string reload;
-    Offsets next_offsets;         // where it was applied; complete once every worker has answered
+    Offsets next_offsets;  // where it was applied; complete once every worker has answered
 };
 
 }  // namespace sluice::model

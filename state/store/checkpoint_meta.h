@@ -125,7 +125,7 @@ struct CheckpointMeta {
     std::vector<PartitionMeta> partitions;
     std::vector<ReductionMeta> reductions;
     std::vector<RetiredRows> retired;  // their numbers are never given again
-    std::string inputs;  // hash of the recorded inputs (state/store/inputs.h)
+    std::string inputs;                // hash of the recorded inputs (state/store/inputs.h)
 
     std::vector<FileMeta> files;  // filled by the snapshotter, sorted by name
 

@@ -42,9 +42,8 @@ struct RestoreOptions {
     // restore.
     std::function<model::Status(const CheckpointMeta&)> journal_covers;
     // The recorded inputs can be run, Kafka still has the offsets and the probe is the same. The
-    // snapshot's inputs are in its directory, from(). An error of kind corrupt or invalid rejects the
-    // snapshot; `unavailable`: asked again with the next step(); any other ends the
-    // restore.
+    // snapshot's inputs are in its directory, from(). An error of kind corrupt or invalid rejects
+    // the snapshot; `unavailable`: asked again with the next step(); any other ends the restore.
     std::function<model::Status(const CheckpointMeta&)> source_has;
 };
 

@@ -148,7 +148,8 @@ class Store {
     model::Status set_dropped(std::uint32_t reduction, model::EventTime frontier);
     // Lets whole files of retired rows go, once in a process. Blocks on the disk.
     model::Status drop_retired(const std::vector<RetiredRows>& retired);
-    // set_dropped() without touching the disk: for the frontiers a restored snapshot was taken with.
+    // set_dropped() without touching the disk: for the frontiers a restored snapshot was taken
+    // with.
     void restore_dropped(std::uint32_t reduction, model::EventTime frontier);
 
     // The files of the database as it stands, from one consistent look. Between hold_files() and

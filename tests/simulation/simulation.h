@@ -22,6 +22,7 @@ struct Run {
     std::uint64_t keys = 0;
     std::uint64_t losses = 0;  // of Redis' data
     std::uint64_t barriers = 0;
+    std::uint64_t reloads = 0;  // edits that took over
     std::uint64_t replays = 0;  // lives that had something to replay
     std::uint64_t trace = 0;    // hash over what happened: equal for equal seeds
 };

@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
             total.checkpoints += run.checkpoints;
             total.records += run.records;
             total.losses += run.losses;
+            total.reloads += run.reloads;
             total.barriers += run.barriers;
             if (one || !run.failure.empty()) {
                 print(seed, run);
@@ -94,7 +95,7 @@ int main(int argc, char** argv) {
     }
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
-        "records, %llu barriers, %llu losses of "
+        "records, %llu barriers, %llu reloads, %llu losses of "
         "Redis' data\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
@@ -103,6 +104,7 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.checkpoints),
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
+        static_cast<unsigned long long>(total.reloads),
         static_cast<unsigned long long>(total.losses));
     return failed == 0 ? 0 : 1;
 }
