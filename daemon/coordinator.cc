@@ -36,7 +36,8 @@ struct Coordinator::Undertaking {
     std::vector<model::EventTime> frontiers;
 
     bool journaled() const {
-        return order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind);
+        return (order.kind == Order::Kind::barrier && model::journaled(order.barrier.kind)) ||
+               (order.kind == Order::Kind::close && order.barrier.number != 0);
     }
     bool seals() const {
         return order.seal_after || order.kind == Order::Kind::spill ||
@@ -80,7 +81,6 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
         replay_.push_back(std::move(barrier));
     }
     owned_ = meta_.partitions.size();
-    sent_deadline_ = start.sent_deadline;
     open_ends_.resize(reductions);
     retained_.resize(reductions);
     for (std::size_t r = 0; r < reductions; ++r) {
@@ -257,6 +257,8 @@ void Coordinator::take_effect(Undertaking& undertaking) {
             INVARIANT(false, "a spill of a replay does not wait for its turn");
         case Order::Kind::close:
             close_under_way_ = false;
+            meta_.closed = std::max(meta_.closed, order.time);
+            journaled_ = std::max(journaled_, barrier.number);
             for (std::size_t r = 0; r < open_ends_.size(); ++r) {
                 const config::Reduction& reduction = parts_.pipeline.reductions[r];
                 if (reduction.time == config::TimeKind::event) {
@@ -368,7 +370,7 @@ bool Coordinator::decide_reload() {
     // earlier run sent are final: the records in them are folded under the old settings once more.
     if (!reload_ || stopping_ || forced_ || seal_under_way_ ||
         parts_.clock.steady_ms() < checkpoint_earliest_ms_ ||
-        (sent_deadline_ != kNoTime && least_watermark() < sent_deadline_)) {
+        (meta_.closed != kNoTime && least_watermark() < meta_.closed)) {
         return false;
     }
     // The entry names the inputs: they are durable before it. Nobody else uses them now.
@@ -403,6 +405,7 @@ void Coordinator::begin_reload(Undertaking& undertaking) {
     allowance.barrier = journaled_;
     allowance.incomplete_before = undertaking.incomplete_before;
     if (allowance.event_time != kNoTime) {
+        meta_.closed = std::max(meta_.closed, allowance.event_time);
         parts_.emitter.allow(allowance);
     }
     reload_seal_ = std::make_unique<Undertaking>(std::move(undertaking));
@@ -454,8 +457,10 @@ ingest::TimeView Coordinator::time_view() const {
     // be decided again with every step.
     std::set<model::Partition> told_idle;
     for (const auto& undertaking : undertakings_) {
-        const auto& idle = undertaking->order.barrier.idle;
-        told_idle.insert(idle.begin(), idle.end());
+        if (undertaking->order.kind == Order::Kind::barrier) {
+            const auto& idle = undertaking->order.barrier.idle;
+            told_idle.insert(idle.begin(), idle.end());
+        }
     }
     for (const WorkerProgress& worker : progress_) {
         view.cap_wanted |= worker.wants_cap;
@@ -464,7 +469,11 @@ ingest::TimeView Coordinator::time_view() const {
             seen.partition = parts_.partitions[partition.partition];
             seen.watermark = partition.watermark;
             seen.greatest = partition.greatest_timestamp;
-            seen.idle = partition.idle || told_idle.contains(seen.partition);
+            // What the journal says of an earlier run holds until the partition has a record. That
+            // run may have read one, and sent results that rest on it: no cut may come before this
+            // one has looked.
+            seen.idle =
+                (partition.idle && partition.end_seen) || told_idle.contains(seen.partition);
             seen.quiet_since_ms = partition.quiet_since_ms;
             seen.last_arrival_ms = partition.last_arrival_ms;
             view.partitions.push_back(std::move(seen));
@@ -527,6 +536,12 @@ bool Coordinator::close_what_is_over() {
             Order order;
             order.kind = Order::Kind::close;
             order.time = over;
+            if (over > meta_.closed) {
+                order.barrier.kind = model::BarrierKind::close;
+                order.barrier.number = ++number_;
+                order.barrier.time = over;
+                order.barrier.clock = time_keeper_.next_clock();
+            }
             undertake(std::move(order));
             return true;
         }
@@ -549,9 +564,9 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    if (time_keeper_.watermark(view) < sent_deadline_) {
-        // The last run sent results without these partitions; until the watermark is past them, a
-        // record of theirs could still fall into such a window.
+    if (time_keeper_.watermark(view) < meta_.closed) {
+        // Results have left without these partitions, perhaps in an earlier run; until the
+        // watermark is past them, a record of theirs could still fall into such a window.
         std::lock_guard lock(mutex_);
         found_.insert(found_.begin(), found.begin(), found.end());
         return;

@@ -6,7 +6,10 @@
 // that depends on a number leaves before that number is in the journal: the queue is the proof.
 //
 //   cut, cap, idle, tick   journal → the emitter may fire what a tick closed
-//   close                  the emitter may fire what no record can reach any more
+//   close                  journal → the emitter may fire what no record can reach any more. The
+//                          entry says how far results may have left: which partitions they rest on
+//                          is not written down elsewhere, and one that a restart finds must not add
+//                          to them
 //   seal, spill            the snapshotter gets the sealed tables and the offsets that belong to
 //   them
 //
@@ -52,11 +55,9 @@ namespace sluice::daemon {
 
 // What the coordinator starts from: a restored checkpoint and the journal behind it.
 struct StartingPoint {
-    state::CheckpointMeta meta;            // reductions in the pipeline's order
-    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, ascending
+    state::CheckpointMeta meta;  // reductions in the pipeline's order; `closed` by the journal
+    std::vector<model::Barrier> replay;    // journaled barriers above meta.number, but for closes
     model::BarrierNumber journal_end = 0;  // the last journaled number
-    // Event time: the greatest window end + lateness of any result that an earlier run sent.
-    model::EventTime sent_deadline = kNoTime;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     // Partitions that are not of our share any more: kept as they are.
@@ -199,7 +200,6 @@ class Coordinator {
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
     const std::vector<state::PartitionMeta> resting_;
-    model::EventTime sent_deadline_ = kNoTime;
     bool live_ = false;
     bool close_under_way_ = false;
 

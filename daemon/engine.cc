@@ -595,9 +595,16 @@ bool Engine::prepare() {
             until_.push_back(until(known.size() + a));
         }
     }
+    for (const model::Barrier& barrier : start_.replay) {
+        if (barrier.kind == model::BarrierKind::close) {
+            meta_.closed = std::max(meta_.closed, barrier.time);
+        }
+    }
+    std::erase_if(start_.replay, [](const model::Barrier& barrier) {
+        return barrier.kind == model::BarrierKind::close;  // no worker has a part in it
+    });
     start_.meta = meta_;
     start_.journal_end = journal_->last_number();
-    start_.sent_deadline = sent_deadline();
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,
@@ -611,31 +618,6 @@ bool Engine::prepare() {
     workers_.resize(std::min(wanted, partitions_.size()));
     stage_ = Stage::open;
     return true;
-}
-
-// How far results in event time have left, by what Redis and the checkpoint say.
-model::EventTime Engine::sent_deadline() const {
-    model::EventTime deadline = kNoTime;
-    const sinks::ControlHash found = sink_->handshake();
-    for (std::size_t r = 0; r < in_force_->reductions.size(); ++r) {
-        const config::Reduction& reduction = in_force_->reductions[r];
-        if (reduction.time != config::TimeKind::event) {
-            continue;
-        }
-        model::EventTime end = meta_.reductions[r].acknowledged.value_or(kNoTime);
-        if (const auto lanes = found.lanes.find(reduction.id);
-            lanes != found.lanes.end() && found.lineage == meta_.lineage) {
-            for (const auto& mark : lanes->second) {
-                end = std::max(end, mark ? mark->end : kNoTime);
-            }
-        }
-        // What an edit closed for good is over, whatever the lateness by now.
-        if (end != kNoTime && end > meta_.reductions[r].closed.value_or(kNoTime)) {
-            deadline =
-                std::max(deadline, model::saturating_add(end, reduction.allowed_lateness_ms));
-        }
-    }
-    return deadline;
 }
 
 // ---- the gate opens

@@ -123,7 +123,6 @@ class Engine {
     bool first_checkpoint();
     bool greet_sink();
     bool prepare();
-    model::EventTime sent_deadline() const;
     bool fail(int exit_code, std::string text);
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;

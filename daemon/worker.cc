@@ -49,6 +49,7 @@ struct Worker::Owned {
     bool waits_for_barrier = false;  // taken up, and the barrier behind which it is read is to come
     bool paused = false;
     std::optional<std::int64_t> quiet_since_ms;
+    bool end_seen = false;
     std::optional<std::int64_t> last_arrival_ms;
 
     bool exhausted() const { return at == batch.records.rows; }
@@ -353,6 +354,7 @@ bool Worker::fill(Owned& owned) {
             owned.quiet_since_ms.reset();
         } else if (!owned.quiet_since_ms) {
             owned.quiet_since_ms = now;
+            owned.end_seen = true;
         }
         return false;
     }
@@ -485,6 +487,7 @@ void Worker::publish() {
         one.watermark = owned->time.watermark();
         one.greatest_timestamp = owned->time.greatest();
         one.idle = owned->time.idle();
+        one.end_seen = owned->end_seen;
         if (!paused_.load(std::memory_order_relaxed) && owned->exhausted()) {
             one.quiet_since_ms = owned->quiet_since_ms;
         }

@@ -47,6 +47,7 @@ struct PartitionProgress {
     model::EventTime watermark = kNoTime;           // floors included
     model::EventTime greatest_timestamp = kNoTime;  // of the records that moved the watermark
     bool idle = false;
+    bool end_seen = false;  // in this run it was at its end at least once
     // Steady clock. Since when the broker has no more and nothing is queued here; none: not at the
     // end.
     std::optional<std::int64_t> quiet_since_ms;

@@ -198,7 +198,7 @@ std::string place(const std::string& path, std::size_t position) {
 }
 
 bool known(model::BarrierKind kind) {
-    return kind >= model::BarrierKind::cut && kind <= model::BarrierKind::spill &&
+    return kind >= model::BarrierKind::cut && kind <= model::BarrierKind::close &&
            model::journaled(kind);
 }
 

@@ -24,6 +24,7 @@ enum class BarrierKind : std::uint8_t {
     pause = 7,   // the user holds the input
     seal = 8,    // checkpoint; not journaled
     spill = 9,   // memory; not journaled
+    close = 10,  // results whose deadline is at or below `time` may leave; applied nowhere
 };
 
 constexpr bool journaled(BarrierKind kind) {

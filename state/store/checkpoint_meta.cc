@@ -232,6 +232,7 @@ Object values_of(const CheckpointMeta& m) {
     o["taken"] = m.taken;
     o["clock"] = m.clock;
     o["cut_floor"] = bound(m.cut_floor, model::kBeforeAll);
+    o["closed"] = bound(m.closed, model::kBeforeAll);
     o["tick"] = bound(m.tick, model::kBeforeAll);
     o["cap"] = bound(m.cap, model::kBeforeAll);
     o["inputs"] = m.inputs;
@@ -265,6 +266,7 @@ CheckpointMeta values_from(const Object& o) {
     o.at("taken").get_to(m.taken);
     o.at("clock").get_to(m.clock);
     m.cut_floor = bound_from(o.at("cut_floor"), model::kBeforeAll);
+    m.closed = bound_from(o.at("closed"), model::kBeforeAll);
     m.tick = bound_from(o.at("tick"), model::kBeforeAll);
     m.cap = bound_from(o.at("cap"), model::kBeforeAll);
     o.at("inputs").get_to(m.inputs);

@@ -119,8 +119,10 @@ struct CheckpointMeta {
         0;  // wall clock behind `taken`; later barriers never carry a lower one
 
     model::EventTime cut_floor = model::kBeforeAll;  // time of the last cut
-    model::EventTime tick = model::kBeforeAll;       // processing time in force
-    model::EventTime cap = model::kBeforeAll;        // future guard in force
+    // Greatest deadline of results in event time that may have left; in the journal before they do.
+    model::EventTime closed = model::kBeforeAll;
+    model::EventTime tick = model::kBeforeAll;  // processing time in force
+    model::EventTime cap = model::kBeforeAll;   // future guard in force
 
     std::vector<PartitionMeta> partitions;
     std::vector<ReductionMeta> reductions;

@@ -389,7 +389,12 @@ bool Simulation::step_life() {
                         ", " +
                         std::to_string(std::count_if(lanes.begin(), lanes.end(),
                                                      [](const auto& l) { return l.has_value(); })) +
-                        " lanes";
+                        " lanes up to";
+                    model::EventTime end = 0;
+                    for (const auto& mark : lanes) {
+                        end = std::max(end, mark ? mark->end : 0);
+                    }
+                    text += " " + std::to_string(end);
                 }
                 for (const auto& reduction : engine.restored().reductions) {
                     text += ", checkpoint acknowledged " +

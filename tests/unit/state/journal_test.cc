@@ -85,7 +85,7 @@ TEST(Journal, GivesBackWhatWasAppended) {
         BarrierNumber number = 0;
         for (const BarrierKind kind :
              {BarrierKind::cut, BarrierKind::tick, BarrierKind::cap, BarrierKind::idle,
-              BarrierKind::emit, BarrierKind::reload, BarrierKind::pause}) {
+              BarrierKind::emit, BarrierKind::reload, BarrierKind::pause, BarrierKind::close}) {
             number += 3;  // seals between them have numbers, too
             written.push_back(barrier(number, kind));
         }

@@ -223,6 +223,7 @@ TEST(Snapshot, EveryMemberSurvivesTheManifest) {
     meta.reset_sink = true;
     meta.taken = rfc3339(meta.clock);
     meta.cut_floor = -5;
+    meta.closed = 17;
     meta.tick = 15'000;
     meta.cap = 99;
     meta.inputs = inputs_hash("x");
