@@ -31,4 +31,8 @@ struct InputTexts {
 // librdkafka's properties; and `start`, which is used once in the life of a state.
 std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts);
 
+// A canonical text under another pipeline's name: a fork gives its state another name and the same
+// meaning. What is no such text stays as it is.
+std::string inputs_under(std::string_view name, std::string_view inputs);
+
 }  // namespace sluice::config

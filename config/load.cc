@@ -152,6 +152,7 @@ class Loader {
         load_reductions(top);
         load_sink(top);
         load_state(top);
+        load_savepoint(top);
         load_dead_letter(top);
         load_http(top);
         pipeline_.workers = static_cast<int>(top.table("threads").integer("workers"));
@@ -882,6 +883,29 @@ class Loader {
         state.io = io == "io_uring"  ? IoBackend::io_uring
                    : io == "threads" ? IoBackend::threads
                                      : IoBackend::automatic;
+    }
+
+    void load_savepoint(Section& top) {
+        Section section = top.table("savepoint");
+        Savepoint& savepoint = pipeline_.savepoint;
+        if (const auto directory = section.text("directory")) {
+            if (directory->empty()) {
+                reading_.error(section.value_spot("directory"), "`directory` is empty");
+            }
+            auto path = (std::filesystem::path(pipeline_.state.directory) / *directory)
+                            .lexically_normal()
+                            .string();
+            while (path.size() > 1 && path.ends_with('/')) {
+                path.pop_back();
+            }
+            if (path != pipeline_.state.directory + "/savepoints") {
+                savepoint.directory = std::move(path);
+            }
+        }
+        savepoint.on_stop = section.boolean("on_stop");
+        savepoint.copy = section.boolean("copy");
+        savepoint.bytes_per_second = section.size("rate");
+        savepoint.timeout_ms = *section.duration("timeout");
     }
 
     std::string default_directory(Section& section) {

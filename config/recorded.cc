@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "config/inputs.h"
 #include "config/load.h"
 
 namespace sluice::config {
@@ -129,8 +130,9 @@ void take_over(const Pipeline& current, Pipeline& pipeline) {
 
 model::Result<Pipeline> recorded_pipeline(std::string_view inputs, const Pipeline& current) {
     std::string text;
+    const std::string wanted = inputs_under(current.name, inputs);
     try {
-        const json parsed = json::parse(inputs);
+        const json parsed = json::parse(wanted);
         if (parsed.at("version").get<int>() != 1) {
             return model::invalid("the recorded inputs were written by another release (version " +
                                   parsed.at("version").dump() + ")");
@@ -143,7 +145,7 @@ model::Result<Pipeline> recorded_pipeline(std::string_view inputs, const Pipelin
     environment.variable = [](std::string_view) { return std::nullopt; };
     environment.memory_limit_bytes = 1ull << 30;
     Loaded loaded = load_text(text, "recorded inputs", {}, environment);
-    if (!loaded.pipeline || loaded.pipeline->inputs != inputs) {
+    if (!loaded.pipeline || loaded.pipeline->inputs != wanted) {
         return model::invalid(
             "this release cannot run the recorded inputs" +
             (loaded.pipeline ? std::string() : ": " + to_text(loaded.diagnostics)));

@@ -138,6 +138,14 @@ struct State {
     IoBackend io = IoBackend::automatic;
 };
 
+struct Savepoint {
+    std::string directory;  // absolute; empty: `savepoints` in the state directory
+    bool on_stop = true;
+    bool copy = true;
+    std::optional<std::uint64_t> bytes_per_second;  // none: as fast as the disk
+    model::DurationMs timeout_ms = 300'000;         // of a stop
+};
+
 struct Http {
     std::optional<std::string> host = "127.0.0.1";  // none: off
     std::uint16_t port = 9464;
@@ -161,6 +169,7 @@ struct Pipeline {
     Sink sink;
     DeadLetter dead_letter;
     State state;
+    Savepoint savepoint;
     Http http;
     int workers = 0;  // 0: one per core, at most one per partition
     LogSettings log;

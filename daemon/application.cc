@@ -81,11 +81,18 @@ Application::Application(const config::Pipeline& pipeline, const RunOptions& opt
     status_.started = status_.since = clock_.wall_ms();
     status_.pid = getpid();
     status_.config_hash = pipeline_.config_hash;
+    status_.state_directory = pipeline_.state.directory;
+    status_.savepoint_directory = pipeline_.savepoint.directory.empty()
+                                      ? pipeline_.state.directory + "/savepoints"
+                                      : pipeline_.savepoint.directory;
 }
 
 Application::~Application() { stop_threads(); }
 
-void Application::request_stop(const std::string& why) {
+void Application::request_stop(const std::string& why, Farewell farewell) {
+    if (!stop_requested_) {
+        farewell_ = farewell;
+    }
     if (!stop_requested_.exchange(true)) {
         log_info("stopping", {{"cause", why}});
     }
@@ -113,7 +120,19 @@ void Application::note_failure(int exit_code, std::string text) {
 }
 
 int Application::run() {
-    auto signals = Signals::open([this](const std::string& signal) { request_stop(signal); });
+    auto signals = Signals::open({
+        .stop = [this](const std::string& name) { request_stop(name, Farewell::policy); },
+        .stop_with_savepoint =
+            [this](const std::string& name) { request_stop(name, Farewell::savepoint); },
+        .savepoint =
+            [this](const std::string&) {
+                request_savepoint("", [](const model::Result<std::string>& taken) {
+                    if (!taken) {
+                        log_warning("no savepoint", {{"reason", taken.error().text}});
+                    }
+                });
+            },
+    });
     if (!signals) {
         return leave(kExitInvariant, signals.error().text);
     }
@@ -127,6 +146,7 @@ int Application::run() {
         stop_threads();
     }
     settle_checkpoint_requests(true);
+    settle_savepoint_requests(true);
     std::optional<Engine::Failure> failure;
     {
         std::lock_guard lock(failure_mutex_);
@@ -136,8 +156,19 @@ int Application::run() {
         return leave(failure->exit_code, failure->text);
     }
     if (was_running && !engine_->coordinator().last_checkpoint_ok()) {
-        return leave(kExitNoSnapshot, "stopped without a last checkpoint: " +
-                                          engine_->coordinator().report().checkpoint_problem);
+        const Coordinator::Report report = engine_->coordinator().report();
+        return leave(kExitNoSnapshot,
+                     stop_savepoint_.empty()
+                         ? "stopped without a last checkpoint: " + report.checkpoint_problem
+                         : "stopped without the wanted savepoint, the last complete snapshot is "
+                           "kept: " +
+                               report.savepoint_problem);
+    }
+    if (was_running && !stop_savepoint_.empty()) {
+        log_info("savepoint", {{"name", stop_savepoint_},
+                               {"path", pipeline_.state.directory + "/savepoints/" +
+                                            stop_savepoint_},
+                               {"completed", "after the next start"}});
     }
     if (was_running) {
         log_->publish(engine_->coordinator().report().committed_offsets);
@@ -150,6 +181,18 @@ int Application::run() {
 
 bool Application::open() {
     const std::string& directory = pipeline_.state.directory;
+    if (const auto doubts = doubts_about(directory); !doubts.empty()) {
+        std::string text = directory + " is not known to be a safe place for a state";
+        for (const std::string& doubt : doubts) {
+            text += "; " + doubt;
+        }
+        if (!options_.force) {
+            note_failure(kExitLocked,
+                         text + "; choose another [state] directory, or confirm with --force");
+            return false;
+        }
+        log_warning(text + "; used because of --force");
+    }
     std::error_code unmade;
     std::filesystem::create_directories(directory, unmade);
     if (unmade) {
@@ -166,6 +209,20 @@ bool Application::open() {
         return false;
     }
     lock_ = std::move(*lock);
+    if (auto one = check_one_file_system(directory); !one) {
+        note_failure(kExitLocked, one.error().text);
+        return false;
+    }
+    if (!pipeline_.savepoint.directory.empty()) {
+        std::filesystem::create_directories(pipeline_.savepoint.directory, unmade);
+        if (unmade) {
+            log_warning("savepoints cannot be kept where they should be; they stay in the state "
+                        "directory until they can",
+                        {{"directory", pipeline_.savepoint.directory},
+                         {"reason", unmade.message()}});
+        }
+    }
+    ballast_.emplace(directory, pipeline_.state.reserve_bytes);
 
     HttpSettings http;
     http.socket_path = control_socket_path(pipeline_.name, directory, environment_);
@@ -178,7 +235,25 @@ bool Application::open() {
         std::lock_guard guard(status_mutex_);
         return status_;
     };
-    callbacks.stop = [this] { request_stop("stop command"); };
+    callbacks.stop = [this](StopRequest request) {
+        if (request.drain && running_flag_.load(std::memory_order_acquire)) {
+            farewell_ = request.savepoint.value_or(false) ? Farewell::savepoint
+                                                          : Farewell::no_savepoint;
+            drain_requested_ = true;
+            log_info("draining: what the log holds now is read, every window closes");
+            watch_bell_.ring();
+            return;
+        }
+        request_stop("stop command", !request.savepoint  ? Farewell::policy
+                                     : *request.savepoint ? Farewell::savepoint
+                                                          : Farewell::no_savepoint);
+    };
+    callbacks.savepoint = [this](std::string name, Done done) {
+        request_savepoint(std::move(name), std::move(done));
+    };
+    callbacks.remove_savepoint = [this](std::string name, Done done) {
+        remove_savepoint(std::move(name), std::move(done));
+    };
     callbacks.checkpoint = [this](Done done) { request_checkpoint(std::move(done)); };
     auto server = HttpServer::open(http, std::move(callbacks), clock_);
     if (!server) {
@@ -248,6 +323,7 @@ bool Application::open() {
     };
     Engine::Options options;
     options.fresh = options_.fresh;
+    options.from = options_.from;
     options.until_end = options_.until_end;
     options.keep_open = options_.keep_open;
     const std::string boot = boot_id();
@@ -404,6 +480,9 @@ void Application::begin_threads() {
             return busy;
         },
         [this] { snapshot_bell_.wait(100); });
+    drive(
+        "savepoint", [this] { return engine_->completion().step(); },
+        [this] { savepoint_bell_.wait(100); });
     drive("sink", [this] { return engine_->sink().step(); }, [this] { engine_->sink().wait(50); });
     drive(
         "watch",
@@ -423,7 +502,8 @@ void Application::release_workers() {
 void Application::stop_threads() {
     threads_stop_.store(true, std::memory_order_release);
     release_workers();
-    for (Bell* bell : {&coordinator_bell_, &fire_bell_, &snapshot_bell_, &watch_bell_}) {
+    for (Bell* bell : {&coordinator_bell_, &fire_bell_, &snapshot_bell_, &savepoint_bell_,
+                       &watch_bell_}) {
         bell->ring();
     }
     if (engine_ != nullptr && engine_->stage() == Engine::Stage::running) {
@@ -454,9 +534,23 @@ void Application::watch() {
                        std::to_string(pipeline_.state.reserve_bytes >> 20) + " MiB";
     }
     engine_->coordinator().set_hold(disk_problem.empty() ? "" : "disk: " + disk_problem);
+    if (stop_requested_) {
+        ballast_->let_go();
+    } else if (space) {
+        ballast_->hold(space->free_bytes);
+    }
+    if (ranges && drain_requested_.exchange(false)) {
+        model::Offsets ends;
+        for (std::size_t i = 0; i < asked.size(); ++i) {
+            ends[asked[i]] = (*ranges)[i].end;
+        }
+        draining_ = true;
+        engine_->coordinator().request_drain(std::move(ends));
+        coordinator_bell_.ring();
+    }
     dead_letters_->flush();
     if (ranges && clock_.steady_ms() - looked_for_partitions_ms_ >= kLookForPartitionsMs &&
-        !options_.until_end) {
+        !options_.until_end && !draining_) {
         looked_for_partitions_ms_ = clock_.steady_ms();
         if (auto looked = engine_->look_for_partitions(5000); !looked) {
             log_warning("cannot look for new partitions", {{"reason", looked.error().text}});
@@ -496,17 +590,25 @@ void Application::supervise() {
         if (coordinator.outcome() == Coordinator::Outcome::finished) {
             return;
         }
-        if (stop_requested_ && !stop_passed_on) {
-            stop_passed_on = true;
-            notify_.stopping();
-            coordinator.request_stop();
-            coordinator_bell_.ring();
+        if ((stop_requested_ || draining_) && !stop_passed_on) {
+            stop_passed_on = stop_requested_;
+            pass_stop_on();
         }
-        if (stop_passed_on) {
+        if (stop_passed_on || draining_) {
             notify_.extend_timeout(kExtendMs);
         }
+        if (stop_passed_on && !stop_savepoint_.empty() &&
+            clock_.steady_ms() - stop_begun_ms_ > pipeline_.savepoint.timeout_ms) {
+            // As a second TERM: what is unfinished is given up, whatever it waits for.
+            std::_Exit(leave(kExitNoSnapshot,
+                             "no savepoint within " +
+                                 std::to_string(pipeline_.savepoint.timeout_ms) +
+                                 " ms; the last complete snapshot is kept"));
+        }
         refresh_status();
+        tell_progress();
         settle_checkpoint_requests(false);
+        settle_savepoint_requests(false);
         const std::int64_t now = clock_.steady_ms();
         if (notify_.watchdog_interval_ms() > 0 &&
             now - watchdog_ms >= notify_.watchdog_interval_ms()) {
@@ -515,6 +617,140 @@ void Application::supervise() {
         }
         main_bell_.wait(100);
     }
+}
+
+// Before the first time that the daemon was ready there is nothing that a savepoint would say and the
+// last snapshot does not.
+void Application::pass_stop_on() {
+    const bool wanted = farewell_ == Farewell::savepoint ||
+                        (farewell_ == Farewell::policy && pipeline_.savepoint.on_stop);
+    notify_.stopping();
+    if (stop_begun_ms_ == 0) {
+        stop_begun_ms_ = clock_.steady_ms();
+        watch_bell_.ring();  // lets the ballast go
+        if (wanted && ready_sent_) {
+            std::lock_guard lock(requests_mutex_);
+            stop_savepoint_ = new_savepoint_name();
+        }
+    }
+    if (stop_requested_) {
+        engine_->coordinator().request_stop(stop_savepoint_);
+    } else {
+        engine_->coordinator().name_stop_savepoint(stop_savepoint_);
+    }
+    coordinator_bell_.ring();
+}
+
+void Application::tell_progress() {
+    const state::Completion::Report completion = engine_->completion().report();
+    if (stop_requested_ || draining_) {
+        notify_.status(stop_savepoint_.empty() ? "Stopping"
+                                               : "Stopping with savepoint " + stop_savepoint_);
+    } else if (!completion.completing.empty()) {
+        notify_.status("Completing savepoint " + completion.completing + ": " +
+                       std::to_string(completion.done_bytes >> 20) + " of " +
+                       std::to_string(completion.total_bytes >> 20) + " MiB");
+    } else if (ready_sent_) {
+        notify_.status("Running");
+    }
+    if (completion.completing != logged_completion_) {
+        if (!logged_completion_.empty() && completion.problem.empty()) {
+            log_info("savepoint completed", {{"name", logged_completion_}});
+        }
+        logged_completion_ = completion.completing;
+    }
+    if (completion.problem != logged_completion_problem_) {
+        if (!completion.problem.empty()) {
+            log_warning("a savepoint is not complete; it is valid, and shares files until it is",
+                        {{"reason", completion.problem}});
+        }
+        logged_completion_problem_ = completion.problem;
+    }
+}
+
+// requests_mutex_ is held. By the clock, so that names sort by age; unique in this run, and looked up
+// where the clock may have been set back.
+std::string Application::new_savepoint_name() {
+    std::string stamp = state::rfc3339(clock_.wall_ms());  // 2025-04-01T12:00:00.250Z
+    std::erase_if(stamp, [](char c) { return c == '-' || c == ':' || c == '.'; });
+    std::string name = stamp;
+    const auto taken = [&] {
+        return name == last_savepoint_name_ ||
+               std::filesystem::exists(pipeline_.state.directory + "/savepoints/" + name) ||
+               (!pipeline_.savepoint.directory.empty() &&
+                std::filesystem::exists(pipeline_.savepoint.directory + "/" + name));
+    };
+    while (taken()) {
+        name = stamp + "-" + std::to_string(++savepoint_names_);
+    }
+    last_savepoint_name_ = name;
+    return name;
+}
+
+void Application::request_savepoint(std::string name, Done done) {
+    if (!name.empty()) {
+        if (auto valid = state::check_savepoint_name(name); !valid) {
+            done(std::unexpected(valid.error()));
+            return;
+        }
+    }
+    if (!running_flag_.load(std::memory_order_acquire) || stop_requested_ || draining_) {
+        done(model::unavailable("no savepoint can be taken now"));
+        return;
+    }
+    std::lock_guard lock(requests_mutex_);
+    if (name.empty()) {
+        name = new_savepoint_name();
+    }
+    savepoint_requests_.push_back(
+        {engine_->coordinator().request_savepoint(name), name, std::move(done)});
+    coordinator_bell_.ring();
+}
+
+void Application::settle_savepoint_requests(bool stopping) {
+    std::lock_guard lock(requests_mutex_);
+    std::erase_if(savepoint_requests_, [&](SavepointRequest& request) {
+        if (const auto taken = engine_->coordinator().take_savepoint(request.ticket)) {
+            if (!*taken) {
+                log_warning("no savepoint",
+                            {{"name", request.name}, {"reason", taken->error().text}});
+                request.done(std::unexpected(taken->error()));
+                return true;
+            }
+            const state::CheckpointSummary& info = **taken;
+            log_info("savepoint", {{"name", request.name},
+                                   {"id", info.id},
+                                   {"bytes", info.bytes},
+                                   {"duration_ms", info.duration_ms},
+                                   {"path", info.path}});
+            savepoint_bell_.ring();
+            request.done("{\"name\":\"" + request.name + "\",\"id\":" + std::to_string(info.id) +
+                         ",\"path\":\"" + info.path + "\",\"bytes\":" +
+                         std::to_string(info.bytes) + "}");
+            return true;
+        }
+        if (stopping) {
+            request.done(model::cancelled("the daemon stops"));
+        }
+        return stopping;
+    });
+}
+
+void Application::remove_savepoint(std::string name, Done done) {
+    if (!running_flag_.load(std::memory_order_acquire)) {
+        done(model::unavailable("nothing can be removed now"));
+        return;
+    }
+    engine_->completion().remove(
+        name, [name, done = std::move(done)](const model::Status& removed) {
+            if (!removed) {
+                done(std::unexpected(removed.error()));
+                return;
+            }
+            log_info("savepoint removed", {{"name", name}});
+            done("{\"name\":\"" + name + "\",\"deleted\":true}");
+        });
+    savepoint_bell_.ring();
 }
 
 void Application::request_checkpoint(Done done) {
@@ -612,7 +848,7 @@ Status Application::make_status() {
     if (running_) {
         state = fill_running(status);
     }
-    if (stop_requested_) {
+    if (stop_requested_ || draining_) {
         state = RunState::stopping;
     }
     status.ready = running_;
@@ -714,6 +950,7 @@ RunState Application::fill_running(Status& status) {
         }
     }
     fill_checkpoints(status, report);
+    fill_savepoints(status, report);
 
     status.sink.results = sink.results;
     status.sink.commands = sink.commands;
@@ -768,6 +1005,29 @@ RunState Application::fill_running(Status& status) {
         logged_paused_ = report.input_paused_reason;
     }
     return stopped.empty() ? RunState::running : RunState::paused;
+}
+
+// Savepoints beside the checkpoints, newest first.
+void Application::fill_savepoints(Status& status, const Coordinator::Report& report) {
+    status.savepoints_taken = report.savepoints_taken;
+    status.savepoints_failed = report.savepoints_failed;
+    const state::Completion::Report kept = engine_->completion().report();
+    status.completion = {kept.completing, kept.done_bytes, kept.total_bytes, kept.bytes_per_second,
+                         kept.problem, kept.settled};
+    std::erase_if(status.checkpoints, [](const auto& one) { return one.kind == "savepoint"; });
+    for (const state::SavepointSummary& savepoint : kept.savepoints) {
+        CheckpointStatus one;
+        one.id = savepoint.info.id;
+        one.kind = "savepoint";
+        one.taken = model::parse_rfc3339(savepoint.info.taken).value_or(0);
+        one.bytes = savepoint.info.bytes;
+        one.new_bytes = savepoint.info.new_bytes;
+        one.shared_bytes = savepoint.shared_bytes;
+        one.path = savepoint.info.path;
+        status.checkpoints.push_back(std::move(one));
+    }
+    std::stable_sort(status.checkpoints.begin(), status.checkpoints.end(),
+                     [](const auto& a, const auto& b) { return a.id > b.id; });
 }
 
 void Application::fill_checkpoints(Status& status, const Coordinator::Report& report) {

@@ -20,6 +20,7 @@
 #include "config/load.h"
 #include "daemon/cli.h"
 #include "daemon/engine.h"
+#include "daemon/file_system.h"
 #include "daemon/http_server.h"
 #include "daemon/notify.h"
 #include "daemon/signals.h"
@@ -55,7 +56,9 @@ class Application {
     // Blocks until the daemon has stopped; returns the exit code.
     int run();
 
-    void request_stop(const std::string& why);  // Thread: any.
+    // How a stop ends: with a savepoint, without one, or as [savepoint] on_stop says.
+    enum class Farewell : std::uint8_t { policy, savepoint, no_savepoint };
+    void request_stop(const std::string& why, Farewell farewell);  // Thread: any. The first counts.
 
  private:
     bool open();   // lock, disk, log, HTTP
@@ -75,6 +78,13 @@ class Application {
     void refresh_status(bool now = false);
     void set_condition(const std::string& name, bool ok, std::string reason);
     void request_checkpoint(Done done);
+    void request_savepoint(std::string name, Done done);
+    void remove_savepoint(std::string name, Done done);
+    std::string new_savepoint_name();
+    void settle_savepoint_requests(bool stopping);
+    void pass_stop_on();
+    void tell_progress();
+    void fill_savepoints(Status& status, const Coordinator::Report& report);
     void settle_checkpoint_requests(bool stopping);
     void note_failure(int exit_code, std::string text);
 
@@ -94,8 +104,14 @@ class Application {
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<Signals> signals_;
 
-    Bell coordinator_bell_, fire_bell_, snapshot_bell_, watch_bell_, main_bell_;
+    Bell coordinator_bell_, fire_bell_, snapshot_bell_, savepoint_bell_, watch_bell_, main_bell_;
     std::atomic<bool> stop_requested_ = false;
+    std::atomic<Farewell> farewell_ = Farewell::policy;
+    std::atomic<bool> drain_requested_ = false;
+    std::atomic<bool> draining_ = false;
+    std::string stop_savepoint_;  // main thread: name of the one that the stop waits for
+    std::int64_t stop_begun_ms_ = 0;
+    std::optional<Ballast> ballast_;  // thread `watch` while it runs, else main
     std::atomic<bool> threads_stop_ = false;
     std::atomic<std::size_t> workers_open_ = 0;
     std::atomic<bool> running_flag_ = false;  // the engine runs: workers may step
@@ -126,6 +142,15 @@ class Application {
 
     std::mutex requests_mutex_;
     std::vector<std::pair<std::uint64_t, Done>> checkpoint_requests_;  // guarded by requests_mutex_
+    struct SavepointRequest {
+        std::uint64_t ticket = 0;
+        std::string name;
+        Done done;
+    };
+    std::vector<SavepointRequest> savepoint_requests_;  // guarded by requests_mutex_
+    std::string last_savepoint_name_;                   // guarded by requests_mutex_
+    std::uint64_t savepoint_names_ = 0;                 // guarded by requests_mutex_
+    std::string logged_completion_, logged_completion_problem_;
 
     std::vector<std::thread> threads_;
 };

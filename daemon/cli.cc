@@ -51,6 +51,9 @@ void set_up_run(CLI::App& app, Command& command) {
     add_json(app, options.json, "log in JSON");
     add_set(app, options.set);
     app.add_flag("--fresh", options.fresh, "forget all state and begin anew; needs --yes");
+    app.add_option("--from", options.from,
+                   "begin from this savepoint's directory; over a state of its own with --fresh")
+        ->type_name("SAVEPOINT");
     app.add_flag("--yes", options.yes, "confirms what cannot be undone");
     app.add_option_function<std::string>(
            "--until", [&options](const std::string&) { options.until_end = true; },
@@ -86,12 +89,35 @@ void set_up_stop(CLI::App& app, Command& command) {
     auto& options = begin<StopOptions>(command);
     add_target(app, options.target);
     add_json(app, options.json, "print the outcome as JSON");
+    auto* savepoint = app.add_flag("--savepoint", options.savepoint,
+                                   "with a savepoint, whatever [savepoint] on_stop says");
+    app.add_flag("--no-savepoint", options.no_savepoint, "without one; a checkpoint is taken")
+        ->excludes(savepoint);
+    app.add_flag("--drain", options.drain,
+                 "read what the log holds now, close every window, write everything, then stop");
+}
+
+void add_words(CLI::App& app, std::vector<std::string>& words, const std::string& meaning) {
+    app.add_option("WORDS", words, meaning)->required()->type_name("");
 }
 
 void set_up_checkpoint(CLI::App& app, Command& command) {
     auto& options = begin<CheckpointOptions>(command);
-    add_target(app, options.target);
-    add_json(app, options.json, "print the checkpoint as JSON");
+    add_words(app, options.words,
+              "NAME: take one of that pipeline; list NAME: all snapshots that are there");
+    add_json(app, options.json, "print the outcome as JSON");
+}
+
+void set_up_savepoint(CLI::App& app, Command& command) {
+    auto& options = begin<SavepointOptions>(command);
+    add_words(app, options.words,
+              "NAME: take one and wait; list NAME; delete NAME SAVEPOINT; cancel NAME SAVEPOINT. "
+              "NAME is a pipeline's name, its file, or a state directory");
+    app.add_option("--name", options.name, "the new savepoint's name; else made of the time");
+    app.add_option("--checkpoint", options.checkpoint,
+                   "without a daemon: the checkpoint to make it of; else the newest")
+        ->type_name("ID");
+    add_json(app, options.json, "print the outcome as JSON");
 }
 
 void set_up_init(CLI::App& app, Command& command) {
@@ -124,7 +150,7 @@ const std::vector<Row>& table() {
          {"sluice run clicks.toml",
           "sluice run clicks.toml --until end --set sink.redis=unix:/run/redis.sock"},
          set_up_run,
-         {"--from", "--drop-state", "--rename"}},
+         {"--drop-state", "--rename"}},
         {"check",
          "say everything that can be known about a file without starting it",
          true,
@@ -140,9 +166,9 @@ const std::vector<Row>& table() {
         {"stop",
          "stop in order: as TERM, and wait until it is gone",
          true,
-         {"sluice stop clicks", "sluice stop clicks.toml --json"},
+         {"sluice stop clicks", "sluice stop clicks.toml --savepoint --json"},
          set_up_stop,
-         {"--savepoint", "--no-savepoint", "--drain"}},
+         {}},
         {"init",
          "print a commented example configuration",
          true,
@@ -156,11 +182,18 @@ const std::vector<Row>& table() {
          set_up_demo,
          {}},
         {"checkpoint",
-         "take a checkpoint now, and wait for it",
+         "take a checkpoint now, and wait for it; list them",
          false,
-         {"sluice checkpoint clicks", "sluice checkpoint clicks.toml --json"},
+         {"sluice checkpoint clicks", "sluice checkpoint list clicks.toml --json"},
          set_up_checkpoint,
-         {"list", "verify"}},
+         {"verify"}},
+        {"savepoint",
+         "take, list and delete savepoints",
+         false,
+         {"sluice savepoint clicks --name before-upgrade",
+          "sluice savepoint delete clicks before-upgrade"},
+         set_up_savepoint,
+         {"inspect", "verify", "export", "import"}},
         {"version",
          "what this binary is and what it runs on",
          false,
@@ -171,7 +204,6 @@ const std::vector<Row>& table() {
         {"reload", "apply an edited file", false, {}, {}, {}},
         {"pause", "hold the input", false, {}, {}, {}},
         {"resume", "let the input go on", false, {}, {}, {}},
-        {"savepoint", "take and handle savepoints", false, {}, {}, {}},
         {"state", "look into snapshots and change them", false, {}, {}, {}},
         {"compare", "what differs between two instances", false, {}, {}, {}},
         {"offsets", "positions and lag per partition", false, {}, {}, {}},

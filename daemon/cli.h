@@ -14,6 +14,7 @@ struct RunOptions {
     std::string file;
     bool json = false;  // log lines as JSON
     bool fresh = false;
+    std::string from;  // a savepoint's directory; empty: the newest snapshot of the state
     bool yes = false;  // destructive options were confirmed
     bool until_end = false;
     bool keep_open = false;  // with until_end: leave windows open
@@ -43,12 +44,23 @@ struct StatusOptions {
 struct StopOptions {
     std::string target;
     bool json = false;
+    bool savepoint = false;  // whatever [savepoint] on_stop says; with neither, as it says
+    bool no_savepoint = false;
+    bool drain = false;
 };
 
-// `sluice checkpoint NAME`
+// `sluice checkpoint NAME`, `sluice checkpoint list NAME`
 struct CheckpointOptions {
-    std::string target;
+    std::vector<std::string> words;  // as typed: perhaps a verb, then what it is about
     bool json = false;
+};
+
+// `sluice savepoint NAME`, `sluice savepoint list NAME`, `sluice savepoint delete NAME SAVEPOINT`
+struct SavepointOptions {
+    std::vector<std::string> words;
+    bool json = false;
+    std::string name;        // of the new one; empty: made up
+    std::string checkpoint;  // without a daemon: the id to make it of; empty: the newest
 };
 
 // `sluice init [clicks | ysb | minimal]`
@@ -71,7 +83,7 @@ struct DemoOptions {
 };
 
 using Command = std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions,
-                             CheckpointOptions, InitOptions, VersionOptions, DemoOptions>;
+                             CheckpointOptions, SavepointOptions, InitOptions, VersionOptions, DemoOptions>;
 
 // There is nothing to run: help was asked for, or the line is wrong.
 struct Leave {

@@ -308,7 +308,8 @@ class Demo {
     }
 
     model::Status start_daemon(std::vector<std::string> more = {}) {
-        std::vector<std::string> arguments{"sluice", "run", stage_ / "demo.toml"};
+        // What the demo keeps is meant to be gone with its folder, so a temp directory will do.
+        std::vector<std::string> arguments{"sluice", "run", stage_ / "demo.toml", "--force"};
         std::ranges::copy(more, std::back_inserter(arguments));
         TRY(process, DemoChild::start("/proc/self/exe", std::move(arguments),
                                       daemon_environment(stage_ / "run"), daemon_log()));

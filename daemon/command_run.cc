@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <filesystem>
 
 #include "config/diagnostic.h"
 #include "config/environment.h"
@@ -9,6 +10,7 @@
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
 #include "state/model/fail_point.h"
+#include "state/store/catalogue.h"
 
 namespace sluice::daemon {
 
@@ -20,8 +22,7 @@ int command_run(const RunOptions& options) {
         return kExitUsage;
     }
     for (const auto& [wanted, name] : {std::pair{options.accept_gap, "--accept-gap"},
-                                       std::pair{options.accept_compacted, "--accept-compacted"},
-                                       std::pair{options.force, "--force"}}) {
+                                       std::pair{options.accept_compacted, "--accept-compacted"}}) {
         if (wanted) {
             std::fprintf(stderr, "sluice: %s is not available in this version\n", name);
             return kExitUsage;
@@ -44,9 +45,20 @@ int command_run(const RunOptions& options) {
     if (!loaded.pipeline || config::has_error(loaded.diagnostics)) {
         return kExitConfiguration;
     }
+    RunOptions settled = options;
+    if (!settled.from.empty()) {
+        // As the process sees it now; a link to it is followed here, and nowhere else.
+        std::error_code missing;
+        settled.from = std::filesystem::canonical(settled.from, missing).string();
+        if (missing || !std::filesystem::exists(settled.from + "/" + state::kManifestName)) {
+            std::fprintf(stderr, "sluice: --from %s: there is no savepoint (no %s)\n",
+                         options.from.c_str(), state::kManifestName);
+            return kExitMissing;
+        }
+    }
     open_log(loaded.pipeline->log.level, options.json ? "json" : loaded.pipeline->log.format,
              loaded.pipeline->name);
-    return Application(*loaded.pipeline, options).run();
+    return Application(*loaded.pipeline, settled).run();
 }
 
 }  // namespace sluice::daemon

@@ -36,7 +36,11 @@ int command_stop(const StopOptions& options) {
     }
     const int process =
         static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(alive->pid), 0));
-    const auto asked = ask(*target, "POST", "/stop", kTimeoutMs);
+    std::string path = "/stop?drain=" + std::string(options.drain ? "yes" : "no");
+    if (options.savepoint || options.no_savepoint) {
+        path += options.savepoint ? "&savepoint=yes" : "&savepoint=no";
+    }
+    const auto asked = ask(*target, "POST", path, kTimeoutMs);
     if (!asked || asked->status != 202) {
         std::fprintf(stderr, "sluice: %s\n",
                      asked ? asked->body.c_str() : asked.error().text.c_str());

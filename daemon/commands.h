@@ -10,6 +10,7 @@ int command_check(const CheckOptions& options);            // blocks on remotes 
 int command_status(const StatusOptions& options);          // blocks at most 5 s per answer
 int command_stop(const StopOptions& options);              // blocks until the process is gone
 int command_checkpoint(const CheckpointOptions& options);  // blocks until it is committed
+int command_savepoint(const SavepointOptions& options);    // blocks until it is complete
 int command_init(const InitOptions& options);
 int command_version(const VersionOptions& options);
 int command_demo(const DemoOptions& options);  // blocks for about a minute

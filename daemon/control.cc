@@ -126,6 +126,14 @@ std::expected<Target, TargetError> find_target(const std::string& text,
                                                const config::Environment& environment) {
     Target target;
     std::string state;
+    struct stat facts {};
+    if (text.find('/') != std::string::npos && stat(text.c_str(), &facts) == 0 &&
+        S_ISDIR(facts.st_mode)) {
+        target.name = text;
+        target.states = {text};
+        target.sockets = {text + "/control.sock"};
+        return target;
+    }
     if (looks_like_file(text)) {
         const config::Loaded loaded = config::load(text, {}, environment);
         if (!loaded.pipeline) {
@@ -137,7 +145,10 @@ std::expected<Target, TargetError> find_target(const std::string& text,
         }
         target.name = loaded.pipeline->name;
         state = loaded.pipeline->state.directory;
+        target.savepoint_folder = loaded.pipeline->savepoint.directory;
+        target.states = {state};
     } else {
+        target.by_name = true;
         target.name = text;
         const bool valid = !text.empty() && std::ranges::all_of(text, [](char c) {
             return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
@@ -160,6 +171,14 @@ std::expected<Target, TargetError> find_target(const std::string& text,
         add_unique(target.sockets, *home + "/.local/state/sluice/" + target.name + "/control.sock");
     }
     add_unique(target.sockets, "/var/lib/sluice/" + target.name + "/control.sock");
+    if (target.states.empty()) {
+        for (const std::string& socket_file : target.sockets) {
+            const std::string folder = socket_file.substr(0, socket_file.rfind('/'));
+            if (stat((folder + "/checkpoints").c_str(), &facts) == 0) {
+                add_unique(target.states, folder);
+            }
+        }
+    }
     return target;
 }
 

@@ -25,6 +25,7 @@ struct Coordinator::Undertaking {
     std::size_t unanswered = 0;
     bool checkpoint = false;       // else, for seals: a spill
     bool last = false;             // the checkpoint of an orderly stop
+    std::optional<WantedSavepoint> savepoint;  // instead of a checkpoint
     model::BarrierNumber tag = 0;  // the greatest of its tables
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
     std::vector<PartitionState> partitions;
@@ -75,7 +76,7 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
     const std::size_t reductions = parts_.pipeline.reductions.size();
     INVARIANT(meta_.reductions.size() == reductions && start.open_ends.size() == reductions,
               "the checkpoint's reductions are the pipeline's");
-    number_ = std::max(meta_.number, start.journal_end);
+    number_ = std::max({meta_.number, start.journal_end, start.greatest_number});
     journaled_ = start.journal_end;
     for (model::Barrier& barrier : start.replay) {
         replay_.push_back(std::move(barrier));
@@ -251,6 +252,7 @@ void Coordinator::take_effect(Undertaking& undertaking) {
     allowance.incomplete_before = undertaking.incomplete_before;
     switch (order.kind) {
         case Order::Kind::assign:
+        case Order::Kind::drain:
         case Order::Kind::replay_over:
             return;
         case Order::Kind::spill:
@@ -324,16 +326,25 @@ bool Coordinator::feed_replay() {
         time_keeper_.replayed(order.barrier);
         // No worker knows this entry yet, so none has passed it: the place for a checkpoint, if one
         // is due.
-        order.seal_after = reload || (checkpoint_wanted_ && !seal_under_way_);
+        std::optional<WantedSavepoint> savepoint;
+        if (!seal_under_way_ && !reload) {
+            savepoint = next_savepoint();
+        }
+        order.seal_after = reload || ((checkpoint_wanted_ || savepoint) && !seal_under_way_);
         reloading_ = reload;  // the last entry; what it seals waits for finish_reload()
         ++replay_under_way_;
         std::vector<model::EventTime> frontiers;
         if (order.seal_after && !reload) {
             frontiers = acknowledged();
-            begin_checkpoint();
+            if (savepoint) {
+                seal_under_way_ = true;
+            } else {
+                begin_checkpoint();
+            }
         }
         Undertaking& undertaking = undertake(std::move(order));
         undertaking.checkpoint = undertaking.order.seal_after;
+        undertaking.savepoint = std::move(savepoint);
         undertaking.frontiers = std::move(frontiers);
         busy = true;
     }
@@ -630,6 +641,10 @@ bool Coordinator::decide_checkpoint() {
     if (reloading_) {
         return false;  // no barrier comes behind that of a reload
     }
+    if (auto savepoint = next_savepoint()) {
+        seal(model::BarrierKind::seal, false, std::move(savepoint));
+        return true;
+    }
     if (checkpoint_wanted_ && now >= checkpoint_earliest_ms_) {
         seal(model::BarrierKind::seal, false);
         return true;
@@ -656,10 +671,11 @@ void Coordinator::begin_checkpoint() {
     checkpoints_begun_ = checkpoints_requested_.load();
 }
 
-void Coordinator::seal(model::BarrierKind kind, bool last) {
+void Coordinator::seal(model::BarrierKind kind, bool last,
+                       std::optional<WantedSavepoint> savepoint) {
     const bool checkpoint = kind == model::BarrierKind::seal;
     std::vector<model::EventTime> frontiers = acknowledged();
-    if (checkpoint) {
+    if (checkpoint && !savepoint) {
         begin_checkpoint();
     } else {
         seal_under_way_ = true;
@@ -670,7 +686,53 @@ void Coordinator::seal(model::BarrierKind kind, bool last) {
     Undertaking& undertaking = issue(std::move(barrier));
     undertaking.checkpoint = checkpoint;
     undertaking.last = last;
+    undertaking.savepoint = std::move(savepoint);
     undertaking.frontiers = std::move(frontiers);
+}
+
+// ---- savepoints
+// -----------------------------------------------------------------------------------------------
+
+std::uint64_t Coordinator::request_savepoint(std::string name) {
+    std::lock_guard lock(mutex_);
+    savepoints_wanted_.push_back({++savepoint_tickets_, std::move(name)});
+    return savepoint_tickets_;
+}
+
+std::optional<model::Result<state::CheckpointSummary>> Coordinator::take_savepoint(
+    std::uint64_t ticket) {
+    std::lock_guard lock(mutex_);
+    const auto found = savepoints_done_.find(ticket);
+    if (found == savepoints_done_.end()) {
+        return std::nullopt;
+    }
+    auto result = std::move(found->second);
+    savepoints_done_.erase(found);
+    return result;
+}
+
+std::optional<Coordinator::WantedSavepoint> Coordinator::next_savepoint() {
+    std::lock_guard lock(mutex_);
+    if (savepoints_wanted_.empty()) {
+        return std::nullopt;
+    }
+    auto wanted = std::move(savepoints_wanted_.front());
+    savepoints_wanted_.pop_front();
+    return wanted;
+}
+
+// mutex_ is held.
+void Coordinator::settle_savepoint(const WantedSavepoint& savepoint,
+                                   const state::SnapshotResult& result) {
+    const bool done = result.outcome == state::SnapshotResult::Outcome::done;
+    ++(done ? report_.savepoints_taken : report_.savepoints_failed);
+    if (savepoint.ticket == 0) {
+        report_.savepoint_problem = done ? "" : result.error.text;
+        return;
+    }
+    savepoints_done_.emplace(savepoint.ticket,
+                             done ? model::Result<state::CheckpointSummary>(result.checkpoint)
+                                  : std::unexpected(result.error));
 }
 
 std::vector<model::EventTime> Coordinator::acknowledged() const {
@@ -683,8 +745,10 @@ std::vector<model::EventTime> Coordinator::acknowledged() const {
 
 void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     state::SnapshotJob job;
-    job.kind = undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
-                                      : state::SnapshotJob::Kind::spill;
+    job.kind = undertaking.savepoint    ? state::SnapshotJob::Kind::savepoint
+               : undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
+                                        : state::SnapshotJob::Kind::spill;
+    job.last = undertaking.last;
     job.number = undertaking.order.barrier.number;
     if (undertaking.order.kind == Order::Kind::spill) {
         // One worker may be behind the others: runs still go in by rising numbers.
@@ -746,6 +810,10 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
         job.meta.reductions = meta_.reductions;
     }
     seals_last_[job.number] = undertaking.last;
+    if (undertaking.savepoint) {
+        job.name = undertaking.savepoint->name;
+        seals_savepoint_[job.number] = *undertaking.savepoint;
+    }
     parts_.snapshotter.submit(std::move(job));
 }
 
@@ -764,7 +832,12 @@ bool Coordinator::take_snapshotter_result() {
             return true;
         }
         const bool checkpoint = result->kind == state::SnapshotJob::Kind::checkpoint;
-        if (result->outcome == state::SnapshotResult::Outcome::skipped) {
+        if (result->kind == state::SnapshotJob::Kind::savepoint) {
+            settle_savepoint(seals_savepoint_[result->number], *result);
+            parts_.savepoint_frozen();
+            seals_savepoint_.erase(result->number);
+            pauses_.erase(result->number);
+        } else if (result->outcome == state::SnapshotResult::Outcome::skipped) {
             report_.checkpoint_problem = result->error.text;
             ++report_.checkpoints_failed;
             checkpoint_earliest_ms_ = parts_.clock.steady_ms() + 1000;
@@ -876,7 +949,37 @@ void Coordinator::apply_pressure() {
     report_.input_paused_reason = std::move(reason);
 }
 
-void Coordinator::request_stop() { stop_requested_.store(true); }
+void Coordinator::name_stop_savepoint(const std::string& savepoint) {
+    std::lock_guard lock(mutex_);
+    stop_savepoint_ = savepoint;
+}
+
+void Coordinator::request_stop(const std::string& savepoint) {
+    name_stop_savepoint(savepoint);
+    stop_requested_.store(true);
+}
+
+void Coordinator::request_drain(model::Offsets ends) {
+    std::lock_guard lock(mutex_);
+    drain_ = std::move(ends);
+}
+
+bool Coordinator::begin_drain() {
+    Order order;
+    order.kind = Order::Kind::drain;
+    {
+        std::lock_guard lock(mutex_);
+        if (!drain_ || !live_) {
+            return false;
+        }
+        order.ends = std::move(*drain_);
+        drain_.reset();
+        found_.clear();  // whatever is found now is left to the next start
+    }
+    undertake(std::move(order));
+    options_.until_end = true;
+    return true;
+}
 
 std::uint64_t Coordinator::request_checkpoint() { return checkpoints_requested_.fetch_add(1) + 1; }
 
@@ -905,12 +1008,20 @@ bool Coordinator::decide_end() {
         outcome_.store(Outcome::finished, std::memory_order_release);
         return true;
     }
+    if (begin_drain()) {
+        return true;
+    }
     if (stop_requested_.load() && !stopping_ && live_) {
         stopping_ = true;
         stopping_since_ms_ = parts_.clock.steady_ms();
         return true;
     }
-    if (stop_requested_.load() && !live_) {
+    const auto stop_savepoint = [&]() -> std::optional<WantedSavepoint> {
+        std::lock_guard lock(mutex_);
+        return stop_savepoint_.empty() ? std::nullopt
+                                       : std::optional(WantedSavepoint{0, stop_savepoint_});
+    };
+    if (stop_requested_.load() && !live_ && !stop_savepoint()) {
         // Nothing new was taken: the checkpoint that was restored and the journal say it all.
         last_checkpoint_ok_.store(true);
         outcome_.store(Outcome::finished, std::memory_order_release);
@@ -954,7 +1065,7 @@ bool Coordinator::decide_end() {
             return false;
         }
         last_checkpoint_issued_ = true;
-        seal(model::BarrierKind::seal, true);
+        seal(model::BarrierKind::seal, true, stop_savepoint());
         return true;
     }
     return false;

@@ -31,6 +31,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -58,6 +59,8 @@ struct StartingPoint {
     state::CheckpointMeta meta;  // reductions in the pipeline's order; `closed` by the journal
     std::vector<model::Barrier> replay;    // journaled barriers above meta.number, but for closes
     model::BarrierNumber journal_end = 0;  // the last journaled number
+    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is newest.
+    model::BarrierNumber greatest_number = 0;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     // Partitions that are not of our share any more: kept as they are.
@@ -82,6 +85,7 @@ class Coordinator {
         sinks::RedisSink& sink;
         ingest::DeadLetters& dead_letters;
         Mailbox<Answer>& answers;
+        std::function<void()> savepoint_frozen = [] {};
         std::vector<Worker*> workers;
         std::size_t memory_bytes =
             0;  // for tables: above it input pauses, above half of it a spill begins
@@ -102,7 +106,16 @@ class Coordinator {
     bool step();
 
     // Thread: any.
-    void request_stop();  // in order: nothing unfinished fires; a last checkpoint, then `finished`
+    // In order: nothing unfinished fires; a last checkpoint, or the savepoint of this name, then
+    // `finished`. For a savepoint a replay is gone through first.
+    void request_stop(const std::string& savepoint = "");
+    // A drain, or `--until end`, ends with the savepoint of this name instead of a checkpoint.
+    void name_stop_savepoint(const std::string& savepoint);
+    // As `--until end` from now: `ends` are read up to, every window closes, then as request_stop().
+    void request_drain(model::Offsets ends);
+    // Freezes a savepoint. The outcome is had once, by the ticket, when there is one.
+    std::uint64_t request_savepoint(std::string name);
+    std::optional<model::Result<state::CheckpointSummary>> take_savepoint(std::uint64_t ticket);
     std::uint64_t request_checkpoint();  // returns a ticket for checkpoint_done()
     bool checkpoint_done(std::uint64_t ticket) const;
     // A partition that nobody reads yet: to be read from `begin` (below `until`); `empty`: it holds
@@ -138,6 +151,9 @@ class Coordinator {
         std::string checkpoint_problem;              // empty: the last one succeeded
         std::uint64_t checkpoints_completed = 0;
         std::uint64_t checkpoints_failed = 0;
+        std::uint64_t savepoints_taken = 0;
+        std::uint64_t savepoints_failed = 0;
+        std::string savepoint_problem;  // why the one of the stop was not taken
         model::Offsets committed_offsets;
         std::vector<std::string> notes;
         std::string input_paused_reason;  // empty: input flows
@@ -154,6 +170,13 @@ class Coordinator {
     bool settle();
     void take_effect(Undertaking& undertaking);
 
+    struct WantedSavepoint {
+        std::uint64_t ticket = 0;  // 0: of the stop
+        std::string name;
+    };
+    std::optional<WantedSavepoint> next_savepoint();
+    void settle_savepoint(const WantedSavepoint& savepoint, const state::SnapshotResult& result);
+
     bool feed_replay();
     void go_live();
 
@@ -169,7 +192,9 @@ class Coordinator {
 
     bool decide_checkpoint();
     void begin_checkpoint();
-    void seal(model::BarrierKind kind, bool last);
+    void seal(model::BarrierKind kind, bool last,
+              std::optional<WantedSavepoint> savepoint = std::nullopt);
+    bool begin_drain();
     void hand_to_snapshotter(Undertaking& undertaking);
     bool take_snapshotter_result();
 
@@ -186,7 +211,7 @@ class Coordinator {
     void publish();
 
     const Parts parts_;
-    const Options options_;
+    Options options_;  // until_end turns true with a drain
     state::CheckpointMeta
         meta_;  // what holds now: floor, tick, cap, frontiers; the frame of the next checkpoint
     ingest::TimeKeeper time_keeper_;
@@ -211,6 +236,7 @@ class Coordinator {
     std::uint64_t checkpoints_begun_ = 0;  // requests that the newest checkpoint answers
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
+    std::map<model::BarrierNumber, WantedSavepoint> seals_savepoint_;
 
     std::optional<Reload> reload_;            // to be issued, or under way
     bool reloading_ = false;                  // its barrier was issued: the last one of this engine
@@ -234,10 +260,17 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
-    model::Error failure_;                 // guarded by mutex_
-    Report report_;                        // guarded by mutex_
-    std::vector<Found> found_;             // guarded by mutex_
-    std::string hold_;                     // guarded by mutex_
+    model::Error failure_;      // guarded by mutex_
+    Report report_;             // guarded by mutex_
+    std::vector<Found> found_;  // guarded by mutex_
+    std::string stop_savepoint_;                    // guarded by mutex_
+    std::optional<model::Offsets> drain_;           // guarded by mutex_
+    std::deque<WantedSavepoint> savepoints_wanted_;  // guarded by mutex_
+    std::uint64_t savepoint_tickets_ = 0;           // guarded by mutex_
+    // By ticket, until they are taken.
+    std::map<std::uint64_t, model::Result<state::CheckpointSummary>>
+        savepoints_done_;       // guarded by mutex_
+    std::string hold_;          // guarded by mutex_
     std::optional<Reload> wanted_reload_;  // guarded by mutex_
 };
 

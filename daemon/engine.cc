@@ -71,13 +71,15 @@ Engine::Engine(const config::Pipeline& pipeline, Seams seams, Options options)
     : pipeline_(pipeline),
       seams_(std::move(seams)),
       options_(std::move(options)),
-      catalogue_(seams_.disk, state::StatePaths{pipeline.state.directory}),
+      catalogue_(seams_.disk,
+                 state::StatePaths{pipeline.state.directory, pipeline.savepoint.directory}),
       inputs_(seams_.disk, catalogue_.paths().inputs()) {
     partitions_.reserve(kPartitionRoom);
 }
 
 Engine::~Engine() {
     coordinator_.reset();
+    completion_.reset();
     workers_.clear();
     emitter_.reset();
     snapshotter_.reset();
@@ -128,6 +130,11 @@ bool Engine::open_journal() {
         options_.say("journal: " + repair);
     }
     journal_ = std::move(opened->journal);
+    if (!options_.from.empty() && !options_.fresh && has_state()) {
+        return fail(kExitLocked,
+                    pipeline_.state.directory +
+                        " has a state of its own; --from gives it up: confirm with --fresh --yes");
+    }
 
     state::RestoreOptions restore;
     restore.store.disk = &seams_.disk;
@@ -138,6 +145,7 @@ bool Engine::open_journal() {
     restore.pipeline = pipeline_.name;
     restore.verify_full = pipeline_.state.verify_full;
     restore.fresh = options_.fresh;
+    restore.from = options_.from;
     restore.journal_has_entries = journal_->last_number() > 0;
     restore.journal_covers = [this](const state::CheckpointMeta& meta) {
         return journal_covers(meta);
@@ -146,6 +154,15 @@ bool Engine::open_journal() {
     restore_ = std::make_unique<state::Restore>(std::move(restore), catalogue_, inputs_);
     stage_ = Stage::restore;
     return true;
+}
+
+// A lineage without an entry is none: a start that begins one may have died before its first
+// checkpoint.
+bool Engine::has_state() {
+    const auto snapshots = catalogue_.list();
+    const auto entries = journal_->entries_after(0);
+    return !snapshots || !snapshots->empty() || !entries || !entries->empty() ||
+           seams_.disk.info(catalogue_.paths().initialized());
 }
 
 model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
@@ -160,6 +177,22 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     if (journal_->has_gap_after(meta.journal_number)) {
         return model::corrupt("the journal has a gap behind barrier " +
                               std::to_string(meta.journal_number));
+    }
+    // After a start from an older snapshot the same numbers may have gone to other decisions. Then
+    // what follows in the journal is not what followed this snapshot.
+    TRY(entries, journal_->entries_after(meta.journal_number));
+    for (const model::Barrier& next : entries) {
+        bool ahead = next.number <= meta.number;
+        for (const state::PartitionMeta& partition : meta.partitions) {
+            const auto at = next.next_offsets.find(partition.partition);
+            ahead |= at != next.next_offsets.end() && at->second < partition.next_offset;
+        }
+        if (ahead) {
+            return model::invalid(
+                "was taken on a way that was left: the journal goes on from an older snapshot with "
+                "barrier " +
+                std::to_string(next.number));
+        }
     }
     return {};
 }
@@ -229,6 +262,16 @@ bool Engine::restore_some() {
 bool Engine::finish_restore() {
     state::Restore::Restored restored = restore_->finish();
     store_ = std::move(restored.store);
+    std::uint64_t freed = 0;
+    for (const state::Swept& swept : restore_->swept()) {
+        options_.say("leftover removed: " + swept.path + ", " + std::to_string(swept.bytes) +
+                     " bytes freed");
+        freed += swept.bytes;
+    }
+    if (freed > 0) {
+        options_.say("leftovers of an earlier run removed, " + std::to_string(freed) +
+                     " bytes freed in all");
+    }
     token_ = std::move(restored.token);
     if (!restored.meta) {
         in_force_ = borrowed(pipeline_);
@@ -251,7 +294,8 @@ bool Engine::finish_restore() {
     if (!plan_reload()) {
         return false;
     }
-    stage_ = Stage::sink;
+    from_savepoint_ = !options_.from.empty();
+    stage_ = from_savepoint_ ? Stage::first : Stage::sink;
     return true;
 }
 
@@ -295,6 +339,9 @@ bool Engine::plan_reload() {
     auto entries = journal_->entries_after(meta_.number);
     if (!entries) {
         return fail(exit_code_of(entries.error()), entries.error().text);
+    }
+    if (!options_.from.empty()) {
+        entries->clear();  // of another lineage
     }
     std::shared_ptr<const config::Pipeline> last = in_force_;
     for (auto at = entries->begin(); at != entries->end(); ++at) {
@@ -348,7 +395,7 @@ state::SnapshotterOptions Engine::snapshotter_options() const {
 // The checkpoint's reductions in the pipeline's order; new ones get numbers.
 void Engine::fill_reductions() {
     std::vector<state::ReductionMeta> ordered;
-    std::uint32_t greatest = greatest_number(meta_);
+    std::uint32_t greatest = daemon::greatest_number(meta_);
     for (const config::Reduction& reduction : in_force_->reductions) {
         if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
             ordered.push_back(*kept);
@@ -392,9 +439,50 @@ bool Engine::first_checkpoint() {
             return fail(kExitStateBroken, result->error.text);
         }
         meta_ = result->meta;
+        std::erase_if(meta_.partitions, [&](const state::PartitionMeta& partition) {
+            return !share_holds(partition.partition);
+        });
         stage_ = Stage::sink;
         return true;
     }
+    if (!from_savepoint_ && !resolve_start()) {
+        return false;
+    }
+    // A lineage begins: numbers go on above everything that this directory has seen, so that newest
+    // stays newest.
+    model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
+    number = std::max(number, greatest_number());
+    if (from_savepoint_) {
+        options_.say("a new lineage begins from " + options_.from + " (" + meta_.pipeline +
+                     ", taken " + meta_.taken + ", every byte compared with its manifest); results "
+                     "behind it are written again, final ones as well");
+        meta_.origin_lineage = meta_.lineage;
+        meta_.origin_number = meta_.number;
+    }
+    if (auto begun = journal_->start_lineage(options_.lineage, number); !begun) {
+        return fail(kExitStateBroken, begun.error().text);
+    }
+    meta_.pipeline = pipeline_.name;
+    meta_.lineage = state::to_string(options_.lineage);
+    meta_.number = number;
+    meta_.journal_number = number;
+    meta_.reset_sink = options_.fresh || from_savepoint_;
+    meta_.clock = std::max(meta_.clock, seams_.clock.wall_ms());
+    meta_.inputs = state::inputs_hash(in_force_->inputs);
+
+    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
+                                                        seams_.clock, *store_, catalogue_, inputs_);
+    state::SnapshotJob job;
+    job.number = number;
+    job.meta = meta_;
+    job.meta.partitions.insert(job.meta.partitions.end(), start_.resting.begin(),
+                               start_.resting.end());
+    job.inputs_text = in_force_->inputs;
+    snapshotter_->submit(std::move(job));
+    return true;
+}
+
+bool Engine::resolve_start() {
     auto listed = listed_partitions(kAskTimeoutMs);
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
@@ -421,27 +509,9 @@ bool Engine::first_checkpoint() {
         }
     }
 
-    // A lineage begins: numbers go on above everything that this directory has seen, so that newest
-    // stays newest.
-    model::BarrierNumber number = journal_->last_number();
-    if (const auto snapshots = catalogue_.list()) {
-        for (const state::CatalogueEntry& entry : *snapshots) {
-            number = std::max(number, entry.meta ? entry.meta->number : 0);
-        }
-    }
-    if (auto begun = journal_->start_lineage(options_.lineage, number); !begun) {
-        return fail(kExitStateBroken, begun.error().text);
-    }
     partitions_ = std::move(*listed);
     partitions_.reserve(kPartitionRoom);
     meta_ = {};
-    meta_.pipeline = pipeline_.name;
-    meta_.lineage = state::to_string(options_.lineage);
-    meta_.number = number;
-    meta_.journal_number = number;
-    meta_.reset_sink = options_.fresh;
-    meta_.clock = seams_.clock.wall_ms();
-    meta_.inputs = state::inputs_hash(pipeline_.inputs);
     for (std::size_t i = 0; i < partitions_.size(); ++i) {
         PartitionState state;
         state.partition = static_cast<std::uint32_t>(i);
@@ -453,15 +523,20 @@ bool Engine::first_checkpoint() {
         meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
     }
     fill_reductions();
-
-    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
-                                                        seams_.clock, *store_, catalogue_, inputs_);
-    state::SnapshotJob job;
-    job.number = number;
-    job.meta = meta_;
-    job.inputs_text = pipeline_.inputs;
-    snapshotter_->submit(std::move(job));
     return true;
+}
+
+// Of every snapshot that is here, whether this start uses it or not.
+model::BarrierNumber Engine::greatest_number() {
+    model::BarrierNumber number = 0;
+    for (const auto& entries : {catalogue_.list(), catalogue_.list_savepoints()}) {
+        if (entries) {
+            for (const state::CatalogueEntry& entry : *entries) {
+                number = std::max(number, entry.meta ? entry.meta->number : 0);
+            }
+        }
+    }
+    return number;
 }
 
 // ---- sink
@@ -511,16 +586,24 @@ bool Engine::greet_sink() {
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
     }
-    if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
-        if (!meta_.reset_sink) {
+    if (meta_.reset_sink && found.lineage != meta_.lineage) {
+        begin.mode = sinks::Begin::Mode::reset;
+        if (found.present && found.lineage == meta_.origin_lineage &&
+            found.barrier <= meta_.origin_number) {
+            // Nothing was sent behind the savepoint: what Redis has is what the savepoint knows.
+            begin.lanes = found.lanes;
+        } else if (found.present) {
+            options_.say("the results in Redis, of lineage " + found.lineage +
+                         " up to barrier " + std::to_string(found.barrier) +
+                         ", are taken over; final ones may be written again");
+        }
+    } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
             return fail(
                 kExitDamaged,
                 "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
                     found.lineage + ", this state to " + meta_.lineage +
                     ": another state of the same name writes there, or this one was lost and "
                     "begun anew; --fresh takes the results over");
-        }
-        begin.mode = sinks::Begin::Mode::reset;
     } else if (found.present && found.barrier > journal_->last_number()) {
         return fail(
             kExitDamaged,
@@ -605,6 +688,7 @@ bool Engine::prepare() {
     });
     start_.meta = meta_;
     start_.journal_end = journal_->last_number();
+    start_.greatest_number = greatest_number();
     start_.open_ends.clear();
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         auto ends = store_->windows_after(reduction.number,
@@ -656,6 +740,11 @@ void Engine::run() {
     INVARIANT(stage_ == Stage::open, "run() comes after the workers");
     snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
                                                         seams_.clock, *store_, catalogue_, inputs_);
+    completion_ = std::make_unique<state::Completion>(
+        seams_.disk, seams_.clock, catalogue_.paths(),
+        state::Completion::Options{pipeline_.savepoint.copy,
+                                   pipeline_.savepoint.bytes_per_second.value_or(0),
+                                   pipeline_.state.reserve_bytes});
     emitter_ = std::make_unique<Emitter>(*in_force_, *store_, *sink_, meta_.reductions);
     Coordinator::Parts parts{
         .pipeline = *in_force_,
@@ -669,6 +758,7 @@ void Engine::run() {
         .sink = *sink_,
         .dead_letters = seams_.dead_letters,
         .answers = answers_,
+        .savepoint_frozen = [this] { completion_->look(); },
         .workers = {},
         .memory_bytes = pipeline_.state.memory_bytes / 2,
     };
@@ -680,6 +770,10 @@ void Engine::run() {
         std::move(start_));
     for (const Coordinator::Found& found : found_) {
         coordinator_->add_partition(found);
+    }
+    if (meta_.kind == state::SnapshotKind::savepoint) {
+        // It is the user's, who may take it away: what this run rests on is to be its own.
+        static_cast<void>(coordinator_->request_checkpoint());
     }
     stage_ = Stage::running;
 }

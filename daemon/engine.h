@@ -37,6 +37,7 @@
 #include "state/io/journal.h"
 #include "state/model/clock.h"
 #include "state/store/catalogue.h"
+#include "state/store/completion.h"
 #include "state/store/inputs.h"
 #include "state/store/restore.h"
 #include "state/store/snapshotter.h"
@@ -56,6 +57,7 @@ class Engine {
     };
     struct Options {
         bool fresh = false;
+        std::string from;  // begin a new lineage from this savepoint; absolute; empty: none
         bool until_end = false;
         bool keep_open = false;
         config::Decisions decisions;  // what an edit of the file may do to the state
@@ -102,6 +104,7 @@ class Engine {
     Emitter& emitter() { return *emitter_; }
     sinks::RedisSink& sink() { return *sink_; }  // from stage `sink` on
     state::Snapshotter& snapshotter() { return *snapshotter_; }
+    state::Completion& completion() { return *completion_; }  // from stage `running` on
     state::Store& store() { return *store_; }
     const state::Restore* restore() const { return restore_.get(); }
 
@@ -121,6 +124,9 @@ class Engine {
     bool open_journal();
     bool restore_some();
     bool first_checkpoint();
+    bool resolve_start();
+    bool has_state();
+    model::BarrierNumber greatest_number();
     bool greet_sink();
     bool prepare();
     bool fail(int exit_code, std::string text);
@@ -154,6 +160,7 @@ class Engine {
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool fresh_start_ = false;
+    bool from_savepoint_ = false;  // a new lineage begins from what was restored
     std::string source_lacks_;  // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
@@ -164,6 +171,7 @@ class Engine {
     std::unique_ptr<sinks::RedisSink> sink_;
     bool begun_ = false;
     std::unique_ptr<state::Snapshotter> snapshotter_;
+    std::unique_ptr<state::Completion> completion_;
     Mailbox<Answer> answers_;
     std::unique_ptr<Emitter> emitter_;
     std::vector<std::unique_ptr<Worker>> workers_;

@@ -19,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -303,8 +304,9 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
     void answer(const Request& request) {
         const std::string_view target(request.target().data(), request.target().size());
         const std::string_view path = target.substr(0, target.find('?'));
-        if (path == "/stop" || path == "/checkpoint") {
-            act(request, path);
+        if (path == "/stop" || path == "/checkpoint" || path == "/savepoint" ||
+            path == "/savepoint/delete") {
+            act(request, path, target.size() > path.size() ? target.substr(path.size() + 1) : "");
             return;
         }
         if (request.method() != http::verb::get && request.method() != http::verb::head) {
@@ -352,7 +354,7 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
                            "text/plain; charset=utf-8", std::move(body)));
     }
 
-    void act(const Request& request, std::string_view path) {
+    void act(const Request& request, std::string_view path, std::string_view query) {
         if (!local_) {
             send(make_response(request, http::status::forbidden, "application/json",
                                error_json("this listener is read only; use the Unix socket")));
@@ -364,9 +366,21 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
             return;
         }
         if (path == "/stop") {
+            StopRequest wanted;
+            wanted.drain = parameter(query, "drain") == "yes";
+            if (const std::string_view savepoint = parameter(query, "savepoint");
+                !savepoint.empty()) {
+                wanted.savepoint = savepoint == "yes";
+            }
             send(make_response(request, http::status::accepted, "application/json",
                                "{\"stopping\":true}\n"));
-            server_.callbacks_.stop();
+            server_.callbacks_.stop(wanted);
+            return;
+        }
+        const std::string name(parameter(query, "name"));
+        if (path == "/savepoint/delete" && name.empty()) {
+            send(make_response(request, http::status::bad_request, "application/json",
+                               error_json("?name= is missing")));
             return;
         }
         // The answer may come from another thread, and after the server is gone: it then finds the
@@ -375,20 +389,38 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
         waiting->session = shared_from_this();
         waiting->io = &server_.io_;
         server_.waiting_.insert(waiting);
-        server_.callbacks_.checkpoint(
-            [waiting, head = bare(request)](model::Result<std::string> done) {
-                const std::lock_guard lock(waiting->mutex);
-                if (waiting->io == nullptr) {
-                    return;
+        Done done = [waiting, head = bare(request)](model::Result<std::string> outcome) {
+            const std::lock_guard lock(waiting->mutex);
+            if (waiting->io == nullptr) {
+                return;
+            }
+            asio::post(*waiting->io, [waiting, head, outcome = std::move(outcome)] {
+                const std::shared_ptr<Session> session = waiting->take();
+                if (session) {
+                    session->server_.waiting_.erase(waiting);
+                    session->finish(head, outcome);
                 }
-                asio::post(*waiting->io, [waiting, head, done = std::move(done)] {
-                    const std::shared_ptr<Session> session = waiting->take();
-                    if (session) {
-                        session->server_.waiting_.erase(waiting);
-                        session->finish(head, done);
-                    }
-                });
             });
+        };
+        if (path == "/checkpoint") {
+            server_.callbacks_.checkpoint(std::move(done));
+        } else if (path == "/savepoint") {
+            server_.callbacks_.savepoint(name, std::move(done));
+        } else {
+            server_.callbacks_.remove_savepoint(name, std::move(done));
+        }
+    }
+
+    // The value of `name` in "a=b&c=d", as it is: what we take has no need of escapes. Empty: none.
+    static std::string_view parameter(std::string_view query, std::string_view name) {
+        while (!query.empty()) {
+            const std::string_view one = query.substr(0, query.find('&'));
+            if (one.starts_with(name) && one.substr(name.size()).starts_with('=')) {
+                return one.substr(name.size() + 1);
+            }
+            query.remove_prefix(std::min(one.size() + 1, query.size()));
+        }
+        return {};
     }
 
     // What an answer needs of its request.
@@ -403,8 +435,10 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
         if (done) {
             send(make_response(head, http::status::ok, "application/json", *done + "\n"));
         } else {
-            send(make_response(head, http::status::service_unavailable, "application/json",
-                               error_json(done.error().text)));
+            const bool wrong = done.error().kind == model::ErrorKind::invalid;
+            send(make_response(head,
+                               wrong ? http::status::conflict : http::status::service_unavailable,
+                               "application/json", error_json(done.error().text)));
         }
     }
 

@@ -1,7 +1,10 @@
 // The admin API: HTTP on a Unix socket (everything) and on a TCP port (read only).
 //
 //   GET  /status /livez /readyz /metrics /     both
-//   POST /stop /checkpoint                     Unix socket only
+//   POST /stop[?savepoint=yes|no][&drain=yes]  Unix socket only, as all that follow
+//   POST /checkpoint                           answers when it is committed
+//   POST /savepoint[?name=NAME]                answers when it is frozen; it is completed behind that
+//   POST /savepoint/delete?name=NAME           answers when it is gone; given up if under way
 //
 // Up before state is looked for, so that a restore can be watched. Bounded in every direction:
 // connections, bytes of a request, and time.
@@ -25,12 +28,20 @@ namespace sluice::daemon {
 // The outcome of a request that takes time: the JSON to send, or what went wrong.
 using Done = std::function<void(model::Result<std::string>)>;
 
+struct StopRequest {
+    std::optional<bool> savepoint;  // none: as [savepoint] on_stop says
+    bool drain = false;             // read up to where the log ends now, close every window
+};
+
 struct HttpCallbacks {
     std::function<Status()> status;
-    // Asks the daemon to stop, as TERM does; returns at once.
-    std::function<void()> stop;
+    // Asks the daemon to stop; returns at once.
+    std::function<void(StopRequest request)> stop;
     // Takes a checkpoint and calls `done` once, from any thread, also when the daemon stops before.
     std::function<void(Done done)> checkpoint;
+    // Freezes a savepoint, of this name or, when it is empty, of one that is made up.
+    std::function<void(std::string name, Done done)> savepoint;
+    std::function<void(std::string name, Done done)> remove_savepoint;
     // Text to append to /metrics; may be empty.
     std::function<std::string()> more_metrics;
 };

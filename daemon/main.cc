@@ -16,6 +16,7 @@ struct Dispatch {
     int operator()(const StatusOptions& options) const { return command_status(options); }
     int operator()(const StopOptions& options) const { return command_stop(options); }
     int operator()(const CheckpointOptions& options) const { return command_checkpoint(options); }
+    int operator()(const SavepointOptions& options) const { return command_savepoint(options); }
     int operator()(const InitOptions& options) const { return command_init(options); }
     int operator()(const VersionOptions& options) const { return command_version(options); }
     int operator()(const DemoOptions& options) const { return command_demo(options); }

@@ -31,6 +31,7 @@ struct Order {
         replay_over,  // live time begins: nothing holds the partitions any more
         close,        // hand over what no record can reach any more: event time up to `time`
         spill,        // replay: hand over everything, wherever you are
+        drain,        // nothing at or above `ends` is wanted any more
         assign,       // `worker` owns `partition` from `next_offset` on
     };
     Kind kind = Kind::barrier;
@@ -43,6 +44,7 @@ struct Order {
     model::Offset next_offset = 0;
     bool empty = false;                  // it held nothing when it was found
     std::optional<model::Offset> until;  // nothing at or above it is wanted
+    model::Offsets ends;                 // drain: of every partition
 };
 
 // What a checkpoint keeps of one partition, as its worker has it at a batch boundary.

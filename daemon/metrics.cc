@@ -226,6 +226,22 @@ void add_snapshots(Families& to, const Status& status, model::EventTime now) {
                  "The longest time a worker did not fold because of it.",
                  static_cast<double>(last.pause_us) / 1e6);
     }
+    to.family(MetricType::Counter, "savepoints_total", "Savepoints of this run.");
+    to.sample(status.savepoints_taken, {{"result", "taken"}});
+    to.sample(status.savepoints_failed, {{"result", "failed"}});
+    std::uint64_t kept = 0;
+    std::uint64_t shared = 0;
+    for (const CheckpointStatus& one : status.checkpoints) {
+        kept += one.kind == "savepoint" ? 1U : 0U;
+        shared += one.shared_bytes;
+    }
+    to.gauge("savepoints", "Savepoints that are there.", kept);
+    to.gauge("savepoints_shared_bytes", "Bytes of theirs in files that something else has, too.",
+             shared);
+    to.gauge("savepoint_completion_bytes", "Copied of the savepoint that is being completed.",
+             status.completion.bytes);
+    to.gauge("savepoint_completion_total_bytes", "To copy of it; 0: none is being completed.",
+             status.completion.total_bytes);
     to.gauge("restore_bytes", "Bytes restored at the start.", status.restore.bytes);
     to.gauge("restore_total_bytes", "Bytes to restore at the start.", status.restore.total_bytes);
     to.gauge("restore_duration_seconds", "How long the restore took.",

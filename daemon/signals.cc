@@ -27,8 +27,8 @@ std::string signal_name(int signal) {
 
 class Signals::Running {
  public:
-    Running(std::function<void(const std::string&)> stop, int signals, int leave)
-        : stop_(std::move(stop)), signals_(signals), leave_(leave), thread_([this] { run(); }) {}
+    Running(Actions actions, int signals, int leave)
+        : actions_(std::move(actions)), signals_(signals), leave_(leave), thread_([this] { run(); }) {}
 
     ~Running() {
         const std::uint64_t one = 1;
@@ -68,16 +68,29 @@ class Signals::Running {
                 if (stopping_) {
                     log_warning(
                         "asked again to stop: what is unfinished is given up, the last complete "
-                        "checkpoint is kept",
+                        "snapshot is kept",
                         {{"signal", name}});
                     std::_Exit(kExitNoSnapshot);
                 }
                 stopping_ = true;
                 log_info("asked to stop", {{"signal", name}});
-                stop_(name);
+                actions_.stop(name);
+                break;
+            case SIGUSR2:
+                if (stopping_) {
+                    log_warning("the stop is under way already", {{"signal", name}});
+                    break;
+                }
+                stopping_ = true;
+                log_info("asked to stop with a savepoint", {{"signal", name}});
+                actions_.stop_with_savepoint(name);
+                break;
+            case SIGUSR1:
+                log_info("asked for a savepoint", {{"signal", name}});
+                actions_.savepoint(name);
                 break;
             case SIGQUIT:
-                log_warning("leaving at once; the last complete checkpoint is kept",
+                log_warning("leaving at once; the last complete snapshot is kept",
                             {{"signal", name}});
                 std::_Exit(kExitNoSnapshot);
             case SIGHUP:
@@ -87,13 +100,11 @@ class Signals::Running {
                     {{"signal", name}});
                 break;
             default:
-                log_warning("savepoints are not available in this version; checkpoints go on",
-                            {{"signal", name}});
                 break;
         }
     }
 
-    const std::function<void(const std::string&)> stop_;
+    const Actions actions_;
     const int signals_;
     const int leave_;
     bool stopping_ = false;  // own thread
@@ -103,8 +114,7 @@ class Signals::Running {
 Signals::Signals(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 Signals::~Signals() = default;
 
-model::Result<std::unique_ptr<Signals>> Signals::open(
-    std::function<void(const std::string& signal)> stop) {
+model::Result<std::unique_ptr<Signals>> Signals::open(Actions actions) {
     sigset_t set;
     sigemptyset(&set);
     for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
@@ -121,7 +131,7 @@ model::Result<std::unique_ptr<Signals>> Signals::open(
         return model::unavailable(std::string("signalfd: ") + std::strerror(errno));
     }
     return std::unique_ptr<Signals>(
-        new Signals(std::make_unique<Running>(std::move(stop), signals, leave)));
+        new Signals(std::make_unique<Running>(std::move(actions), signals, leave)));
 }
 
 }  // namespace sluice::daemon

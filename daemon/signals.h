@@ -1,9 +1,12 @@
 // Signals as calls: a thread reads them from a signalfd, so that no handler ever runs in the middle
 // of anything.
 //
-//   TERM, INT          stop in order; a second one gives up what is unfinished and leaves with 75
+//   TERM, INT          stop in order, with a savepoint by policy; another one gives up what is
+//                      unfinished and leaves with 75
+//   USR1               a savepoint now; the daemon goes on
+//   USR2               stop with a savepoint, whatever the policy
 //   QUIT               leaves at once with 75
-//   HUP, USR1, USR2    logged: not available in this version
+//   HUP                logged: not available in this version
 //   PIPE               ignored
 //
 // Leaving at once is safe at any instant: it is what a crash does.
@@ -21,9 +24,13 @@ namespace sluice::daemon {
 //         Destruction joins the thread; the signals stay blocked.
 class Signals {
  public:
-    // `stop` is called once, on the thread `signals`, with the signal's name, and must not block.
-    static model::Result<std::unique_ptr<Signals>> open(
-        std::function<void(const std::string& signal)> stop);
+    // Called on the thread `signals`, with the signal's name; they must not block.
+    struct Actions {
+        std::function<void(const std::string& signal)> stop;                 // once
+        std::function<void(const std::string& signal)> stop_with_savepoint;  // once, instead of it
+        std::function<void(const std::string& signal)> savepoint;
+    };
+    static model::Result<std::unique_ptr<Signals>> open(Actions actions);
     ~Signals();
     Signals(const Signals&) = delete;
     Signals& operator=(const Signals&) = delete;

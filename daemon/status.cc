@@ -75,7 +75,17 @@ json to_value(const CheckpointStatus& checkpoint) {
             {"new_bytes", checkpoint.new_bytes},
             {"pause_us", checkpoint.pause_us},
             {"duration_ms", checkpoint.duration_ms},
-            {"path", checkpoint.path}};
+            {"path", checkpoint.path},
+            {"shared_bytes", checkpoint.shared_bytes}};
+}
+
+json to_value(const CompletionStatus& completion) {
+    return {{"name", completion.name},
+            {"bytes", completion.bytes},
+            {"total_bytes", completion.total_bytes},
+            {"bytes_per_second", completion.bytes_per_second},
+            {"problem", completion.problem},
+            {"settled", completion.settled}};
 }
 
 json to_value(const SinkStatus& sink) {
@@ -455,6 +465,11 @@ std::string to_json(const Status& status) {
     page["checkpoint_interval_ms"] = status.checkpoint_interval_ms;
     page["checkpoints_completed"] = status.checkpoints_completed;
     page["checkpoints_failed"] = status.checkpoints_failed;
+    page["savepoints_taken"] = status.savepoints_taken;
+    page["savepoints_failed"] = status.savepoints_failed;
+    page["completion"] = to_value(status.completion);
+    page["state_directory"] = status.state_directory;
+    page["savepoint_directory"] = status.savepoint_directory;
     page["dead_letters"] = {{"written", status.dead_letters.written},
                             {"dropped", status.dead_letters.dropped},
                             {"bytes", status.dead_letters.bytes}};
@@ -544,6 +559,7 @@ model::Result<Status> status_from_json(std::string_view text) {
         take(from, "pause_us", checkpoint.pause_us);
         take(from, "duration_ms", checkpoint.duration_ms);
         take(from, "path", checkpoint.path);
+        take(from, "shared_bytes", checkpoint.shared_bytes);
         status.checkpoints.push_back(std::move(checkpoint));
     }
     const json& sink = object_in(page, "sink");
@@ -574,6 +590,17 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(page, "checkpoint_interval_ms", status.checkpoint_interval_ms);
     take(page, "checkpoints_completed", status.checkpoints_completed);
     take(page, "checkpoints_failed", status.checkpoints_failed);
+    take(page, "savepoints_taken", status.savepoints_taken);
+    take(page, "savepoints_failed", status.savepoints_failed);
+    const json& completion = object_in(page, "completion");
+    take(completion, "name", status.completion.name);
+    take(completion, "bytes", status.completion.bytes);
+    take(completion, "total_bytes", status.completion.total_bytes);
+    take(completion, "bytes_per_second", status.completion.bytes_per_second);
+    take(completion, "problem", status.completion.problem);
+    take(completion, "settled", status.completion.settled);
+    take(page, "state_directory", status.state_directory);
+    take(page, "savepoint_directory", status.savepoint_directory);
     const json& dead_letters = object_in(page, "dead_letters");
     take(dead_letters, "written", status.dead_letters.written);
     take(dead_letters, "dropped", status.dead_letters.dropped);

@@ -61,6 +61,17 @@ struct CheckpointStatus {
     std::uint64_t pause_us = 0;
     std::uint64_t duration_ms = 0;
     std::string path;
+    std::uint64_t shared_bytes = 0;  // savepoints: in files that something else has, too
+};
+
+// The savepoint that is being made to stand alone.
+struct CompletionStatus {
+    std::string name;  // empty: none
+    std::uint64_t bytes = 0;
+    std::uint64_t total_bytes = 0;
+    std::uint64_t bytes_per_second = 0;
+    std::string problem;   // why one does not go on; empty: all do
+    bool settled = false;  // nothing is left to do
 };
 
 struct SinkStatus {
@@ -145,6 +156,11 @@ struct Status {
     model::DurationMs checkpoint_interval_ms = 0;  // effective
     std::uint64_t checkpoints_completed = 0;       // this run
     std::uint64_t checkpoints_failed = 0;
+    std::uint64_t savepoints_taken = 0;  // this run
+    std::uint64_t savepoints_failed = 0;
+    CompletionStatus completion;
+    std::string state_directory;
+    std::string savepoint_directory;
     SinkStatus sink;
     RestoreStatus restore;
     DeadLetterStatus dead_letters;

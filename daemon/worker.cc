@@ -153,6 +153,13 @@ void Worker::carry_out(const Order& order) {
             INVARIANT(replayed_.empty(), "the replay is over when every entry was applied");
             replaying_ = false;
             break;
+        case Order::Kind::drain:
+            for (const auto& owned : owned_) {
+                const auto end = order.ends.find(settings_.partitions[owned->partition]);
+                owned->until =
+                    end != order.ends.end() ? end->second : owned->waiting_offset();
+            }
+            break;
         case Order::Kind::assign:
             if (order.worker == settings_.number) {
                 PartitionState state;

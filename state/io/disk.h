@@ -49,6 +49,7 @@ class ReadableFile {
 struct FileFacts {
     std::uint64_t size = 0;
     bool directory = false;
+    bool symbolic = false;  // a symbolic link: what is said is of the link, it is never followed
     std::uint64_t inode = 0;
     std::uint32_t links = 1;
 };
@@ -85,6 +86,8 @@ class Disk {
         const std::string& path) = 0;  // a file or an empty directory; already gone: success
     virtual model::Status truncate(const std::string& path,
                                    std::uint64_t size) = 0;  // durable when it returns
+    // Makes the bytes of a file durable, whoever wrote them. The file is only read.
+    virtual model::Status sync_file(const std::string& path) = 0;
     virtual model::Status sync_directory(const std::string& path) = 0;
     virtual model::Result<std::vector<std::string>> list(
         const std::string& path) = 0;  // names, sorted, without . and ..

@@ -713,6 +713,13 @@ class EngineDisk final : public Disk {
         const int result = engine_.sync(descriptor.number());
         return result == 0 ? model::Status{} : failed(path, -result);
     }
+    model::Status sync_file(const std::string& path) override {
+        const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!descriptor || ::fdatasync(descriptor.number()) != 0) {
+            return failed(path, errno);
+        }
+        return {};
+    }
     model::Status sync_directory(const std::string& path) override {
         const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         if (!descriptor || ::fsync(descriptor.number()) != 0) {
@@ -742,10 +749,11 @@ class EngineDisk final : public Disk {
     }
     model::Result<FileFacts> info(const std::string& path) override {
         struct stat about{};
-        if (::stat(path.c_str(), &about) != 0) {
+        if (::lstat(path.c_str(), &about) != 0) {
             return failed(path, errno);
         }
         FileFacts info;
+        info.symbolic = S_ISLNK(about.st_mode);
         info.size = static_cast<std::uint64_t>(about.st_size);
         info.directory = S_ISDIR(about.st_mode);
         info.inode = about.st_ino;

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint64_t kMostManifestBytes = 256ull << 20;
 constexpr std::string_view kDamagedSuffix = ".damaged";
+constexpr std::string_view kPartialSuffix = ".partial";
+constexpr std::size_t kMostNameBytes = 128;
 // The last 8 bytes of a block-based table, little endian (RocksDB, table/format.h).
 constexpr std::array<unsigned char, 8> kTableMagic = {0xf7, 0xcf, 0xf4, 0x85,
                                                       0xb7, 0x41, 0xe2, 0x88};
@@ -28,36 +30,127 @@ std::optional<CheckpointId> id_from(std::string_view name) {
 
 bool exists(Disk& disk, const std::string& path) { return disk.info(path).has_value(); }
 
+// Of all files below `path` that have no other name: what removing it gives back.
+model::Result<std::uint64_t> own_bytes(Disk& disk, const std::string& path) {
+    TRY(info, disk.info(path));
+    if (!info.directory) {
+        return info.links == 1 ? info.size : std::uint64_t{0};
+    }
+    std::uint64_t bytes = 0;
+    TRY(names, disk.list(path));
+    for (const auto& name : names) {
+        TRY(below, own_bytes(disk, path + "/" + name));
+        bytes += below;
+    }
+    return bytes;
+}
+
 }  // namespace
+
+model::Status check_savepoint_name(std::string_view name) {
+    const auto letter_or_digit = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    };
+    const auto refuse = [&](const std::string& why) {
+        return model::invalid("`" + std::string(name) + "` is no name of a savepoint: " + why);
+    };
+    if (name.empty() || name.size() > kMostNameBytes) {
+        return refuse("it has 1 to " + std::to_string(kMostNameBytes) + " characters");
+    }
+    if (!letter_or_digit(name.front())) {
+        return refuse("it begins with a letter or a digit");
+    }
+    for (const char c : name) {
+        if (!letter_or_digit(c) && c != '.' && c != '_' && c != '-') {
+            return refuse("letters, digits, `.`, `_` and `-` are allowed, no paths");
+        }
+    }
+    for (const auto suffix : {kDamagedSuffix, kPartialSuffix}) {
+        if (name.ends_with(suffix)) {
+            return refuse("the ending " + std::string(suffix) + " is taken");
+        }
+    }
+    return {};
+}
 
 Catalogue::Catalogue(Disk& disk, StatePaths paths) : disk_(disk), paths_(std::move(paths)) {}
 
-model::Result<std::vector<std::string>> Catalogue::sweep() {
-    std::vector<std::string> swept;
-    TRY(disk_.make_directory(paths_.checkpoints()));
-    TRY(names, disk_.list(paths_.checkpoints()));
+model::Status Catalogue::sweep_folder(const std::string& folder, bool savepoints,
+                                      std::vector<Swept>& swept) {
+    TRY(disk_.make_directory(folder));
+    TRY(names, disk_.list(folder));
+    const auto is_snapshot = [&](const std::string& name) {
+        return savepoints ? check_savepoint_name(name).has_value() : id_from(name).has_value();
+    };
+    bool any = false;
     for (const auto& name : names) {
-        const auto path = paths_.checkpoints() + "/" + name;
-        if (const auto id = id_from(name)) {
-            greatest_ = std::max(greatest_, *id);
-            if (exists(disk_, path + "/" + kManifestName)) {
+        const auto path = folder + "/" + name;
+        if (is_snapshot(name)) {
+            if (!savepoints) {
+                greatest_ = std::max(greatest_, *id_from(name));
+            }
+            const auto info = disk_.info(path);
+            if (!info || !info->directory || exists(disk_, path + "/" + kManifestName)) {
                 continue;
             }
         } else if (name.ends_with(kDamagedSuffix)) {
-            const auto marked = id_from(name.substr(0, name.size() - kDamagedSuffix.size()));
-            if (marked && exists(disk_, paths_.checkpoint(*marked) + "/" + kManifestName)) {
+            const auto marked = path.substr(0, path.size() - kDamagedSuffix.size());
+            if (exists(disk_, marked + "/" + kManifestName)) {
                 continue;
             }
-        } else if (!name.ends_with(".partial")) {
+        } else if (!name.ends_with(kPartialSuffix)) {
             continue;  // not ours
         }
+        TRY(bytes, own_bytes(disk_, path));
         TRY(remove_tree(disk_, path));
-        swept.push_back(path);
+        swept.push_back({path, bytes});
+        any = true;
     }
-    if (!swept.empty()) {
-        TRY(disk_.sync_directory(paths_.checkpoints()));
+    return any ? disk_.sync_directory(folder) : model::Status{};
+}
+
+model::Result<std::vector<Swept>> Catalogue::sweep() {
+    std::vector<Swept> swept;
+    TRY(sweep_folder(paths_.checkpoints(), false, swept));
+    TRY(sweep_folder(paths_.savepoints(), true, swept));
+    // Copies of a completion that did not come to its end.
+    TRY(entries, list_savepoints());
+    for (const auto& entry : entries) {
+        if (!entry.path.starts_with(paths_.savepoints() + "/")) {
+            continue;
+        }
+        TRY(names, disk_.list(entry.path));
+        for (const auto& name : names) {
+            if (name.ends_with(kPartialSuffix)) {
+                const auto path = entry.path + "/" + name;
+                TRY(bytes, own_bytes(disk_, path));
+                TRY(disk_.remove(path));
+                swept.push_back({path, bytes});
+            }
+        }
     }
     return swept;
+}
+
+CatalogueEntry Catalogue::entry_of(const std::string& path) {
+    CatalogueEntry entry;
+    entry.path = path;
+    if (const auto text = read_file(disk_, path + "/" + kManifestName, kMostManifestBytes); !text) {
+        entry.damage = text.error().text;
+    } else if (auto meta = parse_manifest(*text); !meta) {
+        entry.damage = meta.error().text;
+    } else {
+        entry.id = meta->id;
+        entry.manifest_bytes = text->size();
+        entry.meta = std::move(*meta);
+    }
+    if (const auto known = damaged_.find(path); known != damaged_.end()) {
+        entry.damage = known->second;
+    } else if (const auto mark = path + std::string(kDamagedSuffix);
+               entry.damage.empty() && exists(disk_, mark)) {
+        entry.damage = read_file(disk_, mark, 4096).value_or("marked as damaged");
+    }
+    return entry;
 }
 
 model::Result<std::vector<CatalogueEntry>> Catalogue::list() {
@@ -72,34 +165,63 @@ model::Result<std::vector<CatalogueEntry>> Catalogue::list() {
             continue;
         }
         greatest_ = std::max(greatest_, *id);
-        CatalogueEntry entry;
-        entry.id = *id;
-        entry.path = paths_.checkpoint(*id);
-        const auto manifest = entry.path + "/" + kManifestName;
-        if (!exists(disk_, manifest)) {
+        const auto path = paths_.checkpoint(*id);
+        if (!exists(disk_, path + "/" + kManifestName)) {
             continue;
         }
-        if (const auto text = read_file(disk_, manifest, kMostManifestBytes); !text) {
-            entry.damage = text.error().text;
-        } else if (auto meta = parse_manifest(*text); !meta) {
-            entry.damage = meta.error().text;
-        } else if (meta->id != *id) {
-            entry.damage = "its manifest is that of " + std::to_string(meta->id);
-        } else {
-            entry.manifest_bytes = text->size();
-            entry.meta = std::move(*meta);
+        CatalogueEntry entry = entry_of(path);
+        if (entry.meta && entry.meta->id != *id) {
+            entry.damage = "its manifest is that of " + std::to_string(entry.meta->id);
+            entry.meta.reset();
         }
-        if (const auto known = damaged_.find(*id); known != damaged_.end()) {
-            entry.damage = known->second;
-        } else if (const auto mark = entry.path + std::string(kDamagedSuffix);
-                   entry.damage.empty() && exists(disk_, mark)) {
-            entry.damage = read_file(disk_, mark, 4096).value_or("marked as damaged");
-        }
+        entry.id = *id;
         entries.push_back(std::move(entry));
     }
     std::sort(entries.begin(), entries.end(),
               [](const CatalogueEntry& a, const CatalogueEntry& b) { return a.id > b.id; });
     return entries;
+}
+
+model::Result<std::vector<CatalogueEntry>> Catalogue::list_savepoints() {
+    std::vector<CatalogueEntry> entries;
+    for (const auto& folder : {paths_.savepoints(), paths_.savepoint_folder}) {
+        if (folder.empty() || !exists(disk_, folder)) {
+            continue;
+        }
+        auto names = disk_.list(folder);
+        if (!names) {
+            if (folder == paths_.savepoints()) {
+                return std::unexpected(std::move(names.error()));
+            }
+            continue;  // the user's folder may be on a disk that is not there today
+        }
+        for (const auto& name : *names) {
+            const auto path = folder + "/" + name;
+            const auto info = disk_.info(path);
+            if (!check_savepoint_name(name) || !info || !info->directory ||
+                !exists(disk_, path + "/" + kManifestName)) {
+                continue;
+            }
+            CatalogueEntry entry = entry_of(path);
+            if (entry.meta && entry.meta->kind != SnapshotKind::savepoint) {
+                continue;  // somebody's copy of a checkpoint
+            }
+            greatest_ = std::max(greatest_, entry.id);
+            entries.push_back(std::move(entry));
+        }
+    }
+    std::stable_sort(
+        entries.begin(), entries.end(), [](const CatalogueEntry& a, const CatalogueEntry& b) {
+            return (a.meta ? a.meta->number : 0) > (b.meta ? b.meta->number : 0);
+        });
+    return entries;
+}
+
+model::Result<CatalogueEntry> Catalogue::look_at(const std::string& path) {
+    if (!exists(disk_, path + "/" + kManifestName)) {
+        return model::invalid(path + ": there is no snapshot (no " + kManifestName + ")");
+    }
+    return entry_of(path);
 }
 
 model::Result<CheckpointId> Catalogue::next_id() {
@@ -156,12 +278,13 @@ model::Status Catalogue::validate_bytes(const CatalogueEntry& entry, const FileM
     return {};
 }
 
-model::Status Catalogue::set_damaged(CheckpointId id, const std::string& reason, bool mark) {
-    damaged_[id] = reason;
+model::Status Catalogue::set_damaged(const std::string& snapshot, const std::string& reason,
+                                     bool mark) {
+    damaged_[snapshot] = reason;
     if (!mark) {
         return {};
     }
-    const auto path = paths_.checkpoint(id) + std::string(kDamagedSuffix);
+    const auto path = snapshot + std::string(kDamagedSuffix);
     return exists(disk_, path) ? model::Status{} : write_file_durably(disk_, path, reason);
 }
 
@@ -180,7 +303,7 @@ model::Status Catalogue::trust_again() {
 model::Result<std::vector<CatalogueEntry>> Catalogue::retain(const Retention& retention) {
     TRY(entries, list());
     std::vector<CatalogueEntry> kept;
-    std::vector<CheckpointId> gone;
+    std::vector<std::string> gone;
     std::set<std::uint64_t> inodes;
     std::uint64_t bytes = 0;
     const auto keep = static_cast<std::size_t>(std::max(retention.keep, 2));
@@ -188,12 +311,12 @@ model::Result<std::vector<CatalogueEntry>> Catalogue::retain(const Retention& re
     for (auto& entry : entries) {
         if (!entry.damage.empty()) {
             if (kept.size() >= keep || full) {
-                gone.push_back(entry.id);
+                gone.push_back(entry.path);
             }
             continue;
         }
         if (kept.size() >= keep || full) {
-            gone.push_back(entry.id);
+            gone.push_back(entry.path);
             continue;
         }
         if (retention.max_bytes) {
@@ -205,21 +328,20 @@ model::Result<std::vector<CatalogueEntry>> Catalogue::retain(const Retention& re
             }
             if (bytes > *retention.max_bytes && kept.size() >= 2) {
                 full = true;
-                gone.push_back(entry.id);
+                gone.push_back(entry.path);
                 continue;
             }
         }
         kept.push_back(std::move(entry));
     }
     // Oldest first: whatever a crash or an error leaves is what retention would keep next.
-    for (auto id = gone.rbegin(); id != gone.rend(); ++id) {
-        TRY(remove(*id));
+    for (auto path = gone.rbegin(); path != gone.rend(); ++path) {
+        TRY(remove(*path));
     }
     return kept;
 }
 
-model::Status Catalogue::remove(CheckpointId id) {
-    const auto path = paths_.checkpoint(id);
+model::Status Catalogue::remove(const std::string& path) {
     if (!exists(disk_, path)) {
         return {};
     }
@@ -228,9 +350,9 @@ model::Status Catalogue::remove(CheckpointId id) {
     SLUICE_FAIL_POINT("snapshot.manifest_removed");
     TRY(remove_tree(disk_, path));
     TRY(disk_.remove(path + std::string(kDamagedSuffix)));
-    damaged_.erase(id);
+    damaged_.erase(path);
     SLUICE_FAIL_POINT("snapshot.removed");
-    return disk_.sync_directory(paths_.checkpoints());
+    return disk_.sync_directory(parent_directory(path));
 }
 
 model::Result<std::vector<CheckpointSummary>> Catalogue::describe() {
@@ -260,9 +382,11 @@ model::Result<std::vector<CheckpointSummary>> Catalogue::describe() {
     return infos;
 }
 
-model::Result<std::vector<CheckpointId>> Catalogue::linking(std::uint64_t inode) {
+model::Result<std::vector<std::string>> Catalogue::linking(std::uint64_t inode) {
     TRY(entries, list());
-    std::vector<CheckpointId> ids;
+    TRY(savepoints, list_savepoints());
+    std::move(savepoints.begin(), savepoints.end(), std::back_inserter(entries));
+    std::vector<std::string> paths;
     for (const auto& entry : entries) {
         if (!entry.meta) {
             continue;
@@ -270,12 +394,12 @@ model::Result<std::vector<CheckpointId>> Catalogue::linking(std::uint64_t inode)
         for (const auto& file : entry.meta->files) {
             const auto info = disk_.info(entry.path + "/" + file.name);
             if (info && info->inode == inode) {
-                ids.push_back(entry.id);
+                paths.push_back(entry.path);
                 break;
             }
         }
     }
-    return ids;
+    return paths;
 }
 
 }  // namespace sluice::state

@@ -1,10 +1,14 @@
 // The snapshots of a state directory: which there are, which are valid, which may go.
 //
-// A snapshot is a directory STATE/checkpoints/<id> with a MANIFEST.json. The manifest is written
-// last, so a directory without one is a leftover of a crash. Liveness is never counted or stored:
-// it is what the readable manifests name. A damaged snapshot stays where it is until enough newer
-// ones are there; one that the background verification found damaged is marked by a file
-// <id>.damaged beside it.
+// A snapshot is a directory with a MANIFEST.json: a checkpoint is STATE/checkpoints/<id>, a
+// savepoint lies in STATE/savepoints/<name>, or in the user's own folder of savepoints. The manifest
+// is written last, so a directory without one is a leftover of a crash. Liveness is never counted or
+// stored: it is what the readable manifests name. A damaged snapshot stays where it is; a checkpoint
+// until enough newer ones are there, a savepoint for ever. One that the background verification found
+// damaged is marked by a file <directory>.damaged beside it.
+//
+// Savepoints belong to the user. Nothing here removes one but remove(), and the user's own folder is
+// only ever read: what is in it may be anybody's.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +27,13 @@ namespace sluice::state {
 // Where things lie in a state directory.
 struct StatePaths {
     std::string root;
+    std::string savepoint_folder{};  // the user's own, absolute; empty: STATE/savepoints
     std::string checkpoints() const { return root + "/checkpoints"; }
     std::string checkpoint(CheckpointId id) const {
         return checkpoints() + "/" + std::to_string(id);
     }
+    std::string savepoints() const { return root + "/savepoints"; }  // every one is frozen here
+    std::string savepoint(const std::string& name) const { return savepoints() + "/" + name; }
     std::string live() const { return root + "/live"; }
     std::string inputs() const { return root + "/inputs"; }
     std::string journal() const { return root + "/journal"; }
@@ -35,6 +42,16 @@ struct StatePaths {
 };
 
 inline constexpr const char* kManifestName = "MANIFEST.json";
+
+// A name that is one plain part of a path: letters, digits, `.`, `_`, `-`, at most 128, the first a
+// letter or a digit, and none of the endings that we use ourselves. Errors: invalid, saying what.
+model::Status check_savepoint_name(std::string_view name);
+
+// What a sweep took away.
+struct Swept {
+    std::string path;
+    std::uint64_t bytes = 0;  // given back to the disk: files that have no other name
+};
 
 struct Rejection {
     std::string path;
@@ -74,12 +91,18 @@ class Catalogue {
 
     const StatePaths& paths() const { return paths_; }
 
-    // Removes leftovers: directories without manifest, temporary files. Returns what it removed.
-    model::Result<std::vector<std::string>> sweep();
+    // Removes leftovers in STATE: directories without manifest, temporary files. Returns what it
+    // removed.
+    model::Result<std::vector<Swept>> sweep();
 
-    // All snapshots with a manifest, newest first, by id.
+    // All checkpoints with a manifest, newest first, by id.
     model::Result<std::vector<CatalogueEntry>> list();
-    // Greater than every id that ever had a directory here, as far as can be seen.
+    // All savepoints with a manifest, of STATE and of the user's own folder, newest first by barrier
+    // number. Symbolic links are passed over.
+    model::Result<std::vector<CatalogueEntry>> list_savepoints();
+    // The snapshot in a directory anywhere. Errors: invalid (there is none).
+    model::Result<CatalogueEntry> look_at(const std::string& path);
+    // Greater than every id that a snapshot here has or had, as far as can be seen.
     model::Result<CheckpointId> next_id();
 
     // Names, sizes and SST footers of all files. Errors: corrupt.
@@ -87,8 +110,8 @@ class Catalogue {
     // One file, byte by byte. Errors: corrupt.
     model::Status validate_bytes(const CatalogueEntry& entry, const FileMeta& file);
 
-    // From now on a snapshot is not counted as one worth keeping; durable with `mark`.
-    model::Status set_damaged(CheckpointId id, const std::string& reason, bool mark);
+    // From now on the snapshot in `path` is not counted as one worth keeping; durable with `mark`.
+    model::Status set_damaged(const std::string& path, const std::string& reason, bool mark);
 
     // A block was found damaged while the store was in use, and nobody knows which snapshots have
     // it: the next start reads every byte before it believes a snapshot. Durable.
@@ -101,19 +124,23 @@ class Catalogue {
     // Returns the kept, newest first.
     model::Result<std::vector<CatalogueEntry>> retain(const Retention& retention);
     // Manifest first, durably, then the files: a crash leaves a leftover, never a half snapshot.
-    model::Status remove(CheckpointId id);
+    model::Status remove(const std::string& path);
 
     // For the status: every listed one, newest first. `new_bytes` against the others.
     model::Result<std::vector<CheckpointSummary>> describe();
 
-    // Snapshots that contain the file with this inode.
-    model::Result<std::vector<CheckpointId>> linking(std::uint64_t inode);
+    // Paths of the snapshots that contain the file with this inode.
+    model::Result<std::vector<std::string>> linking(std::uint64_t inode);
 
  private:
+    CatalogueEntry entry_of(const std::string& path);
+    model::Status sweep_folder(const std::string& folder, bool savepoints,
+                               std::vector<Swept>& swept);
+
     Disk& disk_;
     const StatePaths paths_;
     CheckpointId greatest_ = 0;
-    std::map<CheckpointId, std::string> damaged_;
+    std::map<std::string, std::string> damaged_;  // by path
 };
 
 }  // namespace sluice::state

@@ -228,6 +228,9 @@ Object values_of(const CheckpointMeta& m) {
     o["lineage"] = m.lineage;
     o["number"] = m.number;
     o["journal_number"] = m.journal_number;
+    o["origin"] = m.origin_lineage.empty()
+                      ? Object(nullptr)
+                      : Object{{"lineage", m.origin_lineage}, {"number", m.origin_number}};
     o["reset_sink"] = m.reset_sink;
     o["taken"] = m.taken;
     o["clock"] = m.clock;
@@ -262,6 +265,10 @@ CheckpointMeta values_from(const Object& o) {
     o.at("lineage").get_to(m.lineage);
     o.at("number").get_to(m.number);
     o.at("journal_number").get_to(m.journal_number);
+    if (const auto origin = o.find("origin"); origin != o.end() && !origin->is_null()) {
+        origin->at("lineage").get_to(m.origin_lineage);
+        origin->at("number").get_to(m.origin_number);
+    }
     o.at("reset_sink").get_to(m.reset_sink);
     o.at("taken").get_to(m.taken);
     o.at("clock").get_to(m.clock);

@@ -113,6 +113,9 @@ struct CheckpointMeta {
     std::string lineage;
     model::BarrierNumber number = 0;          // of the barrier whose offsets these are
     model::BarrierNumber journal_number = 0;  // last journaled barrier at or before it
+    // The savepoint that this lineage began from (`--from`). Empty and 0: it began from nothing.
+    std::string origin_lineage;
+    model::BarrierNumber origin_number = 0;
     bool reset_sink = false;  // the sink is to be brought to this state before any result
     std::string taken;        // RFC 3339, UTC
     model::EventTime clock =

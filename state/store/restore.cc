@@ -59,12 +59,20 @@ model::Result<Restore::Phase> Restore::step() {
 model::Status Restore::locate() {
     TRY(swept, catalogue_.sweep());
     swept_ = std::move(swept);
-    every_byte_ = options_.verify_full || catalogue_.distrusted();
+    every_byte_ = options_.verify_full || catalogue_.distrusted() || !options_.from.empty();
+    if (!options_.from.empty()) {
+        TRY(entry, catalogue_.look_at(options_.from));
+        candidates_.push_back(std::move(entry));
+        phase_ = Phase::verify;
+        return {};
+    }
     if (options_.fresh) {
         phase_ = Phase::restore;
         return {};
     }
     TRY(entries, catalogue_.list());
+    TRY(savepoints, catalogue_.list_savepoints());
+    std::move(savepoints.begin(), savepoints.end(), std::back_inserter(entries));
     // Damaged manifests have no number: they keep their place by id, at the newest end.
     std::stable_sort(
         entries.begin(), entries.end(), [](const CatalogueEntry& a, const CatalogueEntry& b) {
@@ -94,6 +102,9 @@ void Restore::reject(const std::string& reason) {
 }
 
 model::Status Restore::nothing_left() {
+    if (!options_.from.empty()) {
+        return model::corrupt(options_.from + ": " + rejected_.front().reason);
+    }
     const bool initialized = disk_.info(catalogue_.paths().initialized()).has_value();
     if (rejected_.empty() && !initialized && !options_.journal_has_entries) {
         phase_ = Phase::restore;  // there never was a state
@@ -119,12 +130,12 @@ model::Status Restore::verify() {
         if (auto valid = catalogue_.validate(entry); !valid) {
             // Damage that a look at the files shows: retention does not count such a snapshot.
             if (rejects(valid.error())) {
-                TRY(catalogue_.set_damaged(entry.id, valid.error().text, false));
+                TRY(catalogue_.set_damaged(entry.path, valid.error().text, false));
             }
             reject(valid.error().text);
             return {};
         }
-        if (entry.meta->pipeline != options_.pipeline) {
+        if (entry.meta->pipeline != options_.pipeline && options_.from.empty()) {
             reject("it belongs to the pipeline " + entry.meta->pipeline);
             return {};
         }
@@ -150,7 +161,7 @@ model::Status Restore::verify() {
     if (every_byte_ && next_file_ < entry.meta->files.size()) {
         const auto& file = entry.meta->files[next_file_++];
         if (auto valid = catalogue_.validate_bytes(entry, file); !valid) {
-            TRY(catalogue_.set_damaged(entry.id, valid.error().text, true));
+            TRY(catalogue_.set_damaged(entry.path, valid.error().text, true));
             reject(valid.error().text);
         }
         return {};
@@ -162,7 +173,7 @@ model::Status Restore::verify() {
 
 // What the files alone do not say.
 model::Status Restore::ask(const CheckpointMeta& meta) {
-    if (options_.journal_covers) {
+    if (options_.journal_covers && options_.from.empty()) {
         TRY(options_.journal_covers(meta));
     }
     return options_.source_has ? options_.source_has(meta) : model::Status{};
@@ -181,14 +192,36 @@ model::Status Restore::begin_directory() {
     return {};
 }
 
+// A link where there can be one, else a copy, some of it with each call. False: not all of it yet.
+model::Result<bool> Restore::place_table(const FileMeta& file, const std::string& to) {
+    const auto source = from_ + "/" + file.name;
+    if (!copy_) {
+        if (disk_.link(source, to)) {
+            if (!from_.starts_with(catalogue_.paths().checkpoints() + "/")) {
+                // Perhaps somebody copied it there and nothing made it durable; the checkpoints to
+                // come link it and rely on that.
+                TRY(disk_.sync_file(to));
+            }
+            return true;
+        }
+        TRY(disk_.remove(to));
+        copy_ = std::make_unique<FileCopy>(disk_, source, to, file);
+    }
+    TRY(complete, copy_->step());
+    if (complete) {
+        copy_.reset();
+    }
+    return complete;
+}
+
 model::Status Restore::restore() {
-    if (next_file_ == 0) {
+    if (next_file_ == 0 && !copy_) {
         TRY(begin_directory());
-        if (!candidates_.empty()) {
+        if (!candidates_.empty() && options_.from.empty()) {
             // It may be visible and not durable: the process that committed it may have died
             // between the rename and its sync.
             TRY(disk_.sync_directory(from_));
-            TRY(disk_.sync_directory(catalogue_.paths().checkpoints()));
+            TRY(disk_.sync_directory(parent_directory(from_)));
         }
     }
     if (!candidates_.empty()) {
@@ -199,7 +232,10 @@ model::Status Restore::restore() {
             const auto from = from_ + "/" + file.name;
             const auto to = directory_ + "/db/" + file.name;
             if (file.name.ends_with(".sst")) {
-                TRY(disk_.link(from, to));
+                TRY(placed, place_table(file, to));
+                if (!placed) {
+                    return {};  // a piece of a copy
+                }
             } else if (!file.name.starts_with("INPUTS-")) {
                 // RocksDB goes on writing its manifest: a copy.
                 TRY(bytes, read_file(disk_, from, kMostCopiedBytes));
@@ -221,7 +257,7 @@ model::Status Restore::restore() {
         if (candidates_.empty() || store.error().kind == model::ErrorKind::exhausted) {
             return std::unexpected(std::move(store.error()));
         }
-        TRY(catalogue_.set_damaged(candidates_.back().id, store.error().text, false));
+        TRY(catalogue_.set_damaged(candidates_.back().path, store.error().text, false));
         reject(store.error().text);
         return {};
     }
@@ -238,13 +274,14 @@ model::Status Restore::warm() {
         if (row) {
             // What is only known when the manifest is written.
             row->id = meta.id;
+            row->kind = meta.kind;  // a savepoint can be made of a checkpoint
             row->files = meta.files;
         }
         if (!row || *row != meta) {
             const auto reason =
                 row ? std::string("its manifest and its rows are of different barriers")
                     : row.error().text;
-            TRY(catalogue_.set_damaged(meta.id, reason, false));
+            TRY(catalogue_.set_damaged(candidates_.back().path, reason, false));
             reject(reason);
             return {};
         }

@@ -1,12 +1,14 @@
 // From a state directory to an open store: the newest snapshot that is valid, or none because there
 // never was one.
 //
-// LOCATE   sweep leftovers, list the snapshots
+// LOCATE   sweep leftovers, list the snapshots: checkpoints, and the savepoints that were taken here,
+//          newest first by barrier number
 // VERIFY   newest first: manifest, file names, sizes, footers (all bytes with verify_full),
 // journal,
 //          inputs, and what only the daemon can ask (Kafka still has the offsets, the probe is the
 //          same)
-// RESTORE  wipe STATE/live, link the SST files, copy the small ones, open RocksDB: O(files)
+// RESTORE  wipe STATE/live, link the SST files, copy the small ones, open RocksDB: O(files); from
+//          another file system the tables are copied, too
 // WARM     meta row against manifest, dropped frontiers, journal and inputs swept
 // A snapshot that fails is rejected with its reason and the next older one is tried. Nothing of a
 // snapshot is ever renamed or removed here. A directory that once had state and has no usable
@@ -25,6 +27,7 @@
 #include "state/model/result.h"
 #include "state/store/catalogue.h"
 #include "state/store/checkpoint_meta.h"
+#include "state/store/file_copy.h"
 #include "state/store/inputs.h"
 #include "state/store/store.h"
 
@@ -37,6 +40,10 @@ struct RestoreOptions {
     bool verify_full = false;  // so it is, too, when the catalogue is distrusted
     bool fresh = false;        // forget state: begin empty, whatever is there
     bool journal_has_entries = false;
+    // Begin from this savepoint and no other, whoever took it: it begins a new lineage, so the journal
+    // is not asked and the pipeline's name is its own. Tables from elsewhere are not safe to open:
+    // every byte is compared with the manifest first. It is only read. Empty: what is newest here.
+    std::string from;
     // The journal runs without a gap from the snapshot's journal_number to its end, and is of its
     // lineage. An error of kind corrupt or invalid rejects the snapshot, any other ends the
     // restore.
@@ -62,7 +69,7 @@ class Restore {
 
     Phase phase() const { return phase_; }
     const std::vector<Rejection>& rejected() const { return rejected_; }
-    const std::vector<std::string>& swept() const { return swept_; }
+    const std::vector<Swept>& swept() const { return swept_; }
     std::string from() const { return from_; }      // path of the snapshot; "" on a fresh start
     std::uint64_t bytes() const { return bytes_; }  // linked so far
     std::uint64_t total_bytes() const { return total_bytes_; }
@@ -84,6 +91,7 @@ class Restore {
     model::Status restore();
     model::Status warm();
     model::Status begin_directory();
+    model::Result<bool> place_table(const FileMeta& file, const std::string& to);
     void next_candidate();
     void reject(const std::string& reason);
     model::Status nothing_left();
@@ -95,7 +103,7 @@ class Restore {
     Phase phase_ = Phase::locate;
     std::vector<CatalogueEntry> candidates_;  // oldest first: the next one is at the back
     std::vector<Rejection> rejected_;
-    std::vector<std::string> swept_;
+    std::vector<Swept> swept_;
     std::string from_;
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::string directory_;
@@ -103,6 +111,7 @@ class Restore {
     bool every_byte_ = false;
     bool asking_ = false;        // the last answer from outside was `unavailable`
     std::size_t next_file_ = 0;  // of the candidate
+    std::unique_ptr<FileCopy> copy_;
     std::uint64_t attempt_ = 0;
     std::unique_ptr<Store> store_;
     std::optional<CheckpointMeta> meta_;

@@ -114,7 +114,7 @@ void Snapshotter::fail(model::Error error) {
     result_.error = std::move(error);
     if (!path_.empty()) {
         // What cannot be removed has no manifest, or is complete: the next start sees which.
-        static_cast<void>(catalogue_.remove(result_.meta.id));
+        static_cast<void>(catalogue_.remove(path_));
     }
     finish();
 }
@@ -128,14 +128,16 @@ model::Status Snapshotter::write() {
     TRY(space, disk_.space(catalogue_.paths().root));
     const bool is_short = space.free_bytes < options_.reserve_bytes;
     short_of_space_.store(is_short, std::memory_order_relaxed);
-    if (is_short) {
+    if (is_short && !job_.last) {
         return model::exhausted("only " + std::to_string(space.free_bytes) +
                                 " bytes of disk are free, the reserve is " +
                                 std::to_string(options_.reserve_bytes));
     }
     store_.set_reductions(job_.meta.reductions);
     job_.meta.number = job_.number;
-    if (job_.kind == SnapshotJob::Kind::checkpoint) {
+    job_.meta.kind = job_.kind == SnapshotJob::Kind::savepoint ? SnapshotKind::savepoint
+                                                               : SnapshotKind::checkpoint;
+    if (job_.kind != SnapshotJob::Kind::spill) {
         job_.meta.inputs = inputs_hash(job_.inputs_text);
         job_.meta.taken = rfc3339(job_.meta.clock);
     }
@@ -164,8 +166,18 @@ model::Status Snapshotter::link() {
     meta = job_.meta;
     meta.files.clear();  // whoever made the job may have begun from an older snapshot
     meta.id = id;
-    path_ = catalogue_.paths().checkpoint(id);
-    TRY(disk_.make_directory(path_));
+    auto path = catalogue_.paths().checkpoint(id);
+    if (job_.kind == SnapshotJob::Kind::savepoint) {
+        TRY(check_savepoint_name(job_.name));
+        TRY(disk_.make_directory(catalogue_.paths().savepoints()));
+        path = catalogue_.paths().savepoint(job_.name);
+        const auto& folder = catalogue_.paths().savepoint_folder;
+        if (disk_.info(path) || (!folder.empty() && disk_.info(folder + "/" + job_.name))) {
+            return model::invalid(path + ": is there already; a savepoint is never overwritten");
+        }
+    }
+    TRY(disk_.make_directory(path));
+    path_ = std::move(path);  // ours: removed when the job fails
     SLUICE_FAIL_POINT("snapshot.directory_made");
 
     TRY(store_.hold_files());
@@ -217,7 +229,7 @@ model::Status Snapshotter::sync() {
     // The files themselves are durable: the tables were synced when they were written, the copies
     // just now. Their names, and the name of their directory, are not yet.
     TRY(disk_.sync_directory(path_));
-    TRY(disk_.sync_directory(catalogue_.paths().checkpoints()));
+    TRY(disk_.sync_directory(parent_directory(path_)));
     if (job_.before_commit) {
         TRY(job_.before_commit());
     }
@@ -265,6 +277,10 @@ void Snapshotter::retain() {
         }
         TRY(store_.drop_retired(result_.meta.retired));
         SLUICE_FAIL_POINT("snapshot.dropped");
+        if (job_.kind == SnapshotJob::Kind::savepoint) {
+            // The user may take it away at any time: nothing may rest on it.
+            return {};
+        }
         TRY(kept, catalogue_.retain(options_.retention));
         result_.journal_needed_after = result_.meta.journal_number;
         std::set<std::string> inputs = options_.journaled_inputs;

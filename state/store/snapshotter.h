@@ -3,7 +3,8 @@
 // One job at a time, one phase per step():
 //   write   the tables up to the job's barrier into SST files
 //   ingest  into RocksDB and the view (a spill ends here)
-//   link    the database's files into STATE/checkpoints/<id>; manifest and options copied
+//   link    the database's files into STATE/checkpoints/<id>, or STATE/savepoints/<name>; manifest
+//           and options copied
 //   sync    the directory and its parent
 //   commit  MANIFEST.json: temporary name, fsync, rename, fsync of the directory. The rename made
 //   durable is
@@ -31,8 +32,13 @@
 namespace sluice::state {
 
 struct SnapshotJob {
-    enum class Kind : std::uint8_t { checkpoint, spill };
+    // A savepoint is frozen as a checkpoint is, by links; completion.h makes it stand alone. It is
+    // the user's: nothing is retained, swept or forgotten because of it.
+    enum class Kind : std::uint8_t { checkpoint, savepoint, spill };
     Kind kind = Kind::checkpoint;
+    std::string name;  // of a savepoint; refused when there is something of that name
+    // The last job of an orderly stop may use the reserve: nothing comes after it.
+    bool last = false;
     model::BarrierNumber number = 0;  // takes all tables with tag <= number
     // Complete but for `id`, `number`, `taken` (made of `clock`), `inputs` and `files`. Of a spill
     // nothing but `reductions` matters. `reductions[].dropped` comes into force for the live store
@@ -54,7 +60,7 @@ struct SnapshotResult {
     Outcome outcome = Outcome::done;
     SnapshotJob::Kind kind = SnapshotJob::Kind::checkpoint;
     model::BarrierNumber number = 0;
-    CheckpointSummary checkpoint;  // of a checkpoint that is done
+    CheckpointSummary checkpoint;  // of a checkpoint or savepoint that is done
     CheckpointMeta meta;           // as committed
     // The journal may forget what lies at or before it: the least journal_number of the kept
     // snapshots of this lineage. Of a checkpoint that is done.

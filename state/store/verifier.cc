@@ -59,11 +59,11 @@ model::Result<bool> Verifier::open_next() {
 model::Error Verifier::damage(const std::string& reason) {
     std::string text = file_path_ + ": " + reason + "; damaged snapshots:";
     const auto info = disk_.info(file_path_);
-    if (const auto ids =
-            info ? catalogue_.linking(info->inode) : model::Result<std::vector<CheckpointId>>{}) {
-        for (const auto id : *ids) {
-            text += " " + std::to_string(id);
-            if (auto marked = catalogue_.set_damaged(id, file_path_ + ": " + reason, true);
+    if (const auto paths =
+            info ? catalogue_.linking(info->inode) : model::Result<std::vector<std::string>>{}) {
+        for (const auto& path : *paths) {
+            text += " " + path;
+            if (auto marked = catalogue_.set_damaged(path, file_path_ + ": " + reason, true);
                 !marked) {
                 text += " (not marked: " + marked.error().text + ")";
             }

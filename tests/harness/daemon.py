@@ -90,7 +90,7 @@ class Daemon:
             log.write(f"---- start {self.starts}: {' '.join(options)} {environment or ''}\n".encode())
             log.flush()
             self.process = subprocess.Popen(
-                [*self.prefix, binary or BINARY, "run", self.config, *options],
+                [*self.prefix, binary or BINARY, "run", self.config, "--force", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -758,6 +758,11 @@ model::Status SimulatedDisk::truncate(const std::string& path, std::uint64_t siz
     return {};
 }
 
+model::Status SimulatedDisk::sync_file(const std::string& path) {
+    TRY(file, append_to(path));
+    return file->sync();
+}
+
 model::Status SimulatedDisk::sync_directory(const std::string& path) {
     const std::lock_guard guard(world_->mutex);
     const Turn turn(*world_);

@@ -67,6 +67,7 @@ class SimulatedDisk final : public state::Disk {
     model::Status link(const std::string& from, const std::string& to) override;
     model::Status remove(const std::string& path) override;
     model::Status truncate(const std::string& path, std::uint64_t size) override;
+    model::Status sync_file(const std::string& path) override;
     model::Status sync_directory(const std::string& path) override;
     model::Result<std::vector<std::string>> list(const std::string& path) override;
     model::Result<state::FileFacts> info(const std::string& path) override;

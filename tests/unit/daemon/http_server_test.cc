@@ -43,8 +43,10 @@ class HttpTest : public testing::Test {
         auto server = HttpServer::open(
             settings_,
             {.status = [this] { return status_; },
-             .stop = [this] { stopped_ = true; },
+             .stop = [this](StopRequest) { stopped_ = true; },
              .checkpoint = [this](Done done) { waiting_.set_value(std::move(done)); },
+             .savepoint = {},
+             .remove_savepoint = {},
              .more_metrics = {}},
             clock_);
         ASSERT_TRUE(server) << server.error().text;
@@ -207,7 +209,7 @@ TEST_F(HttpTest, DoesNotTakeASocketFromALivingServer) {
     open();
     const auto second = HttpServer::open(
         settings_,
-        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .more_metrics = {}},
+        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .savepoint = {}, .remove_savepoint = {}, .more_metrics = {}},
         clock_);
     ASSERT_FALSE(second);
     EXPECT_NE(second.error().text.find("another daemon"), std::string::npos);
@@ -237,7 +239,7 @@ TEST_F(HttpTest, AnAddressInUseIsAnError) {
     second.port = server_->port();
     EXPECT_FALSE(HttpServer::open(
         second,
-        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .more_metrics = {}},
+        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .savepoint = {}, .remove_savepoint = {}, .more_metrics = {}},
         clock_));
 }
 

@@ -146,11 +146,21 @@ Outcome with_signals(const std::function<void(pid_t)>& meanwhile, bool leave_on_
             if (pipe(stopped.data()) != 0) {
                 return 1;
             }
-            const auto signals = Signals::open([&](const std::string& name) {
-                if (leave_on_stop || name == "nothing") {
-                    [[maybe_unused]] const auto count = write(stopped[1], "x", 1);
-                }
-                [[maybe_unused]] const auto told = write(STDOUT_FILENO, "s", 1);
+            const auto stop = [&](const char* said) {
+                return [&, said](const std::string& name) {
+                    if (leave_on_stop || name == "nothing") {
+                        [[maybe_unused]] const auto count = write(stopped[1], "x", 1);
+                    }
+                    [[maybe_unused]] const auto told = write(STDOUT_FILENO, said, 1);
+                };
+            };
+            const auto signals = Signals::open({
+                .stop = stop("s"),
+                .stop_with_savepoint = stop("S"),
+                .savepoint =
+                    [](const std::string&) {
+                        [[maybe_unused]] const auto told = write(STDOUT_FILENO, "p", 1);
+                    },
             });
             [[maybe_unused]] const auto up = write(STDOUT_FILENO, "u", 1);
             char byte = 0;

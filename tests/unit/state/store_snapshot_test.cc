@@ -130,7 +130,7 @@ TEST(Snapshot, RetentionCountsValidOnesAndKeepsTwoWhateverTheirSize) {
     EXPECT_EQ((*entries)[0].id, 3u);
     EXPECT_EQ((*entries)[1].id, 2u);
     // A damaged one is none of the two.
-    ASSERT_OK(p.catalogue.set_damaged(3, "test", false));
+    ASSERT_OK(p.catalogue.set_damaged(p.catalogue.paths().checkpoint(3), "test", false));
     auto result = p.checkpoint(4);
     EXPECT_EQ(p.catalogue.list()->size(), 3u);
     EXPECT_EQ(result.journal_needed_after, 2u);
@@ -404,7 +404,7 @@ TEST(Restore, ADirectoryThatHadStateIsNeverAFreshStart) {
     ASSERT_FALSE(p.start(std::move(options)));
 }
 
-TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
+TEST(Restore, InputsThatCannotBeRunRejectASnapshot) {
     const auto disk = new_disk();
     {
         Process p(*disk);
@@ -415,12 +415,13 @@ TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
     }
     Process p(*disk, "b");
     auto options = p.restore_options();
-    options.inputs_text = "other settings";
-    const auto started = p.start(std::move(options));
-    ASSERT_FALSE(started);
-    EXPECT_EQ(started.error().kind, model::ErrorKind::invalid);
-    EXPECT_EQ(p.restore->recorded_inputs(), "settings");
-    EXPECT_TRUE(p.restore->rejected().empty());
+    options.source_has = [&](const CheckpointMeta& meta) -> model::Status {
+        EXPECT_TRUE(disk->info(p.restore->from() + "/INPUTS-" + meta.inputs).has_value());
+        return model::invalid("inputs of another release");
+    };
+    ASSERT_FALSE(p.start(std::move(options)));
+    ASSERT_EQ(p.restore->rejected().size(), 3u);
+    EXPECT_EQ(p.restore->rejected()[0].reason, "inputs of another release");
 }
 
 TEST(Restore, AnotherPipelinesSnapshotIsRejected) {
@@ -510,7 +511,7 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
         ASSERT_FALSE(step);
         EXPECT_GT(waited, 1) << "it keeps to its rate";
         EXPECT_EQ(step.error().kind, model::ErrorKind::corrupt);
-        EXPECT_NE(step.error().text.find("damaged snapshots: 3"), std::string::npos)
+        EXPECT_NE(step.error().text.find("damaged snapshots: /state/checkpoints/3"), std::string::npos)
             << step.error().text;
     }
     Process p(*disk, "c");
