@@ -348,7 +348,7 @@ bool Coordinator::feed_replay() {
         undertaking.frontiers = std::move(frontiers);
         busy = true;
     }
-    if (replay_.empty() && replay_under_way_ == 0 && !reloading_) {
+    if (replay_.empty() && replay_under_way_ == 0 && !reloading_ && !reload_due()) {
         go_live();
         busy = true;
     }
@@ -363,25 +363,27 @@ void Coordinator::request_reload(Reload reload) {
     wanted_reload_ = std::move(reload);
 }
 
+// Results of event time rest on records beyond the last barrier of the journal. What an earlier run
+// closed is final: the records in it are folded under the old settings once more. Where there are
+// none, nothing at all is read before the reload.
+bool Coordinator::reload_due() const {
+    return reload_ && (meta_.closed == kNoTime || least_watermark() >= meta_.closed);
+}
+
 // Issues the barrier when it is due and nothing else is sealed; afterwards sees the reload through.
 bool Coordinator::decide_reload() {
     if (reloading_) {
         return finish_reload();
     }
-    if (!live_) {
-        return false;
-    }
-    {
+    if (live_) {
         std::lock_guard lock(mutex_);
         if (wanted_reload_) {
             reload_ = std::exchange(wanted_reload_, std::nullopt);
         }
     }
-    // Results of event time rest on records beyond the last journaled barrier. Those that an
-    // earlier run sent are final: the records in them are folded under the old settings once more.
-    if (!reload_ || stopping_ || forced_ || seal_under_way_ ||
-        parts_.clock.steady_ms() < checkpoint_earliest_ms_ ||
-        (meta_.closed != kNoTime && least_watermark() < meta_.closed)) {
+    const bool placed = live_ || (replay_.empty() && replay_under_way_ == 0);
+    if (!placed || !reload_due() || stopping_ || forced_ || seal_under_way_ ||
+        parts_.clock.steady_ms() < checkpoint_earliest_ms_) {
         return false;
     }
     // The entry names the inputs: they are durable before it. Nobody else uses them now.

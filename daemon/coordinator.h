@@ -180,6 +180,7 @@ class Coordinator {
     bool feed_replay();
     void go_live();
 
+    bool reload_due() const;
     bool decide_reload();
     void begin_reload(Undertaking& undertaking);
     bool finish_reload();
