@@ -44,7 +44,7 @@ struct HttpCallbacks {
     std::function<void(std::string name, Done done)> remove_savepoint;
     // Reads the configuration file again and applies it; `done` gets the verdict once that is over:
     // {"applied":true,"restart":[settings that need one]} or {"applied":false,"exit_code","reason"}.
-    std::function<void(Done done)> reload;
+    std::function<void(Done done)> reload = {};
     // Text to append to /metrics; may be empty.
     std::function<std::string()> more_metrics;
 };

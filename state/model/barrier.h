@@ -39,7 +39,7 @@ struct Barrier {
     std::vector<Partition> idle;  // kind idle only
     // Kind reload only: what takes over, as the daemon writes it (daemon/reload.h). For the journal
     // it is text.
-    std::string reload;
+    std::string reload = {};
     Offsets next_offsets;  // where it was applied; complete once every worker has answered
 };
 

@@ -88,11 +88,11 @@ struct ReductionMeta {
     std::optional<model::EventTime> dropped;
     std::optional<model::EventTime> fired;  // greatest window end that fired
     // Set where an edit of the configuration touched the reduction:
-    std::vector<FormerRows> former;  // newest first
+    std::vector<FormerRows> former = {};  // newest first
     // Windows that start below lack what was added later.
-    std::optional<model::EventTime> incomplete_before;
+    std::optional<model::EventTime> incomplete_before = {};
     // Windows that end at or below are over, whatever the lateness allowed by now.
-    std::optional<model::EventTime> closed;
+    std::optional<model::EventTime> closed = {};
     bool operator==(const ReductionMeta&) const = default;
 };
 

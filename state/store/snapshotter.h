@@ -74,7 +74,7 @@ struct SnapshotterOptions {
     Retention retention;
     std::uint64_t reserve_bytes = 0;  // free disk below which no job is begun
     // Hashes of the inputs that reload entries of the journal name: kept, whatever snapshots name.
-    std::set<std::string> journaled_inputs;
+    std::set<std::string> journaled_inputs = {};
 };
 
 // Thread: submit(), pending() and take_result() from any; step() from the snapshot thread. Every

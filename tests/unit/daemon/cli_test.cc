@@ -71,7 +71,7 @@ TEST(CommandLine, WrongUsageIs64WithTheNearestName) {
 }
 
 TEST(CommandLine, WhatIsNotBuiltYetSaysSo) {
-    for (const char* name : {"plan", "reload", "pause", "resume", "savepoint", "state", "compare",
+    for (const char* name : {"pause", "resume", "savepoint", "state", "compare",
                              "offsets", "eval", "tap", "doctor", "schema", "completion"}) {
         const Leave later = leave({name, "x", "--anything"});
         EXPECT_EQ(later.exit_code, 64);
