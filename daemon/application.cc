@@ -175,10 +175,10 @@ int Application::run() {
                                report.savepoint_problem);
     }
     if (was_running && !stop_savepoint_.empty()) {
-        log_info("savepoint", {{"name", stop_savepoint_},
-                               {"path", pipeline_.state.directory + "/savepoints/" +
-                                            stop_savepoint_},
-                               {"completed", "after the next start"}});
+        log_info("savepoint",
+                 {{"name", stop_savepoint_},
+                  {"path", pipeline_.state.directory + "/savepoints/" + stop_savepoint_},
+                  {"completed", "after the next start"}});
     }
     if (was_running) {
         log_->publish(engine_->coordinator().report().committed_offsets);
@@ -226,10 +226,10 @@ bool Application::open() {
     if (!pipeline_.savepoint.directory.empty()) {
         std::filesystem::create_directories(pipeline_.savepoint.directory, unmade);
         if (unmade) {
-            log_warning("savepoints cannot be kept where they should be; they stay in the state "
-                        "directory until they can",
-                        {{"directory", pipeline_.savepoint.directory},
-                         {"reason", unmade.message()}});
+            log_warning(
+                "savepoints cannot be kept where they should be; they stay in the state "
+                "directory until they can",
+                {{"directory", pipeline_.savepoint.directory}, {"reason", unmade.message()}});
         }
     }
     ballast_.emplace(directory, pipeline_.state.reserve_bytes);
@@ -247,14 +247,14 @@ bool Application::open() {
     };
     callbacks.stop = [this](StopRequest request) {
         if (request.drain && running_flag_.load(std::memory_order_acquire)) {
-            farewell_ = request.savepoint.value_or(false) ? Farewell::savepoint
-                                                          : Farewell::no_savepoint;
+            farewell_ =
+                request.savepoint.value_or(false) ? Farewell::savepoint : Farewell::no_savepoint;
             drain_requested_ = true;
             log_info("draining: what the log holds now is read, every window closes");
             watch_bell_.ring();
             return;
         }
-        request_stop("stop command", !request.savepoint  ? Farewell::policy
+        request_stop("stop command", !request.savepoint   ? Farewell::policy
                                      : *request.savepoint ? Farewell::savepoint
                                                           : Farewell::no_savepoint);
     };
@@ -399,7 +399,8 @@ bool Application::begin_anew() {
     return open_engine();
 }
 
-// What `sluice plan` compares a file with where no snapshot says it: settings that change no result.
+// What `sluice plan` compares a file with where no snapshot says it: settings that change no
+// result.
 void Application::note_settings() {
     nlohmann::json settings = config::effective_settings(pipeline_);
     const std::string path = pipeline_.state.directory + "/settings.json";
@@ -645,8 +646,8 @@ void Application::release_workers() {
 void Application::stop_threads() {
     threads_stop_.store(true, std::memory_order_release);
     release_workers();
-    for (Bell* bell : {&coordinator_bell_, &fire_bell_, &snapshot_bell_, &savepoint_bell_,
-                       &watch_bell_}) {
+    for (Bell* bell :
+         {&coordinator_bell_, &fire_bell_, &snapshot_bell_, &savepoint_bell_, &watch_bell_}) {
         bell->ring();
     }
     if (engine_ != nullptr && engine_->stage() == Engine::Stage::running) {
@@ -745,10 +746,9 @@ void Application::supervise() {
         if (stop_passed_on && !stop_savepoint_.empty() &&
             clock_.steady_ms() - stop_begun_ms_ > pipeline_.savepoint.timeout_ms) {
             // As a second TERM: what is unfinished is given up, whatever it waits for.
-            std::_Exit(leave(kExitNoSnapshot,
-                             "no savepoint within " +
-                                 std::to_string(pipeline_.savepoint.timeout_ms) +
-                                 " ms; the last complete snapshot is kept"));
+            std::_Exit(leave(kExitNoSnapshot, "no savepoint within " +
+                                                  std::to_string(pipeline_.savepoint.timeout_ms) +
+                                                  " ms; the last complete snapshot is kept"));
         }
         refresh_status();
         tell_progress();
@@ -764,8 +764,8 @@ void Application::supervise() {
     }
 }
 
-// Before the first time that the daemon was ready there is nothing that a savepoint would say and the
-// last snapshot does not.
+// Before the first time that the daemon was ready there is nothing that a savepoint would say and
+// the last snapshot does not.
 void Application::pass_stop_on() {
     const bool wanted = farewell_ == Farewell::savepoint ||
                         (farewell_ == Farewell::policy && pipeline_.savepoint.on_stop);
@@ -813,8 +813,8 @@ void Application::tell_progress() {
     }
 }
 
-// requests_mutex_ is held. By the clock, so that names sort by age; unique in this run, and looked up
-// where the clock may have been set back.
+// requests_mutex_ is held. By the clock, so that names sort by age; unique in this run, and looked
+// up where the clock may have been set back.
 std::string Application::new_savepoint_name() {
     std::string stamp = state::rfc3339(clock_.wall_ms());  // 2025-04-01T12:00:00.250Z
     std::erase_if(stamp, [](char c) { return c == '-' || c == ':' || c == '.'; });
@@ -870,8 +870,8 @@ void Application::settle_savepoint_requests(bool stopping) {
                                    {"path", info.path}});
             savepoint_bell_.ring();
             request.done("{\"name\":\"" + request.name + "\",\"id\":" + std::to_string(info.id) +
-                         ",\"path\":\"" + info.path + "\",\"bytes\":" +
-                         std::to_string(info.bytes) + "}");
+                         ",\"path\":\"" + info.path + "\",\"bytes\":" + std::to_string(info.bytes) +
+                         "}");
             return true;
         }
         if (stopping) {
@@ -886,15 +886,15 @@ void Application::remove_savepoint(std::string name, Done done) {
         done(model::unavailable("nothing can be removed now"));
         return;
     }
-    engine_->completion().remove(
-        name, [name, done = std::move(done)](const model::Status& removed) {
-            if (!removed) {
-                done(std::unexpected(removed.error()));
-                return;
-            }
-            log_info("savepoint removed", {{"name", name}});
-            done("{\"name\":\"" + name + "\",\"deleted\":true}");
-        });
+    engine_->completion().remove(name,
+                                 [name, done = std::move(done)](const model::Status& removed) {
+                                     if (!removed) {
+                                         done(std::unexpected(removed.error()));
+                                         return;
+                                     }
+                                     log_info("savepoint removed", {{"name", name}});
+                                     done("{\"name\":\"" + name + "\",\"deleted\":true}");
+                                 });
     savepoint_bell_.ring();
 }
 
@@ -1157,8 +1157,8 @@ void Application::fill_savepoints(Status& status, const Coordinator::Report& rep
     status.savepoints_taken = report.savepoints_taken;
     status.savepoints_failed = report.savepoints_failed;
     const state::Completion::Report kept = engine_->completion().report();
-    status.completion = {kept.completing, kept.done_bytes, kept.total_bytes, kept.bytes_per_second,
-                         kept.problem, kept.settled};
+    status.completion = {kept.completing,       kept.done_bytes, kept.total_bytes,
+                         kept.bytes_per_second, kept.problem,    kept.settled};
     std::erase_if(status.checkpoints, [](const auto& one) { return one.kind == "savepoint"; });
     for (const state::SavepointSummary& savepoint : kept.savepoints) {
         CheckpointStatus one;

@@ -11,6 +11,7 @@
 
 #include "config/secret.h"
 #include "config/units.h"
+#include "daemon/file_system.h"
 #include "ingest/kafka_log.h"
 
 namespace sluice::daemon {
@@ -21,6 +22,8 @@ using config::Loaded;
 using config::Severity;
 
 constexpr std::int64_t kTimeoutMs = 5'000;
+// Two segments: the one that is written, and the one before it until a checkpoint has passed it.
+constexpr std::uint64_t kJournalBytes = 16ULL << 20;
 
 void add(Loaded& loaded, std::string_view key, Severity severity, std::string message,
          std::string hint = "") {
@@ -163,6 +166,29 @@ void check_redis(Loaded& loaded, const config::Environment& environment, bool& r
 
 }  // namespace
 
+// What the state directory may take, as far as the configuration says it.
+std::string disk_ceiling(const config::Pipeline& pipeline) {
+    const config::State& state = pipeline.state;
+    const std::uint64_t fixed =
+        pipeline.dead_letter.max_bytes + Ballast::size_for(state.reserve_bytes) + kJournalBytes;
+    // Live, and once more while it is rewritten; a checkpoint shares what did not change.
+    const std::string others = config::print_size(fixed) +
+                               " of dead letters, journal and ballast, and the savepoints, which "
+                               "are yours to delete";
+    if (state.checkpoint_max_bytes) {
+        return "takes at most " + config::print_size(*state.checkpoint_max_bytes + fixed) +
+               " of disk (" + config::print_size(*state.checkpoint_max_bytes) +
+               " of checkpoints, of which the newest two always stay; " + others +
+               ") and twice the live state; input pauses when less than " +
+               config::print_size(state.reserve_bytes) + " is free";
+    }
+    return "takes at most " + std::to_string(std::max(state.checkpoint_keep, 2) + 2) +
+           " times the live state (" + std::to_string(std::max(state.checkpoint_keep, 2)) +
+           " checkpoints that share nothing, and twice the live one) and " + others +
+           "; checkpoint.max_bytes sets a number; input pauses when less than " +
+           config::print_size(state.reserve_bytes) + " is free";
+}
+
 void check_kafka_properties(Loaded& loaded) {
     if (!loaded.pipeline) {
         return;
@@ -199,6 +225,15 @@ void check_machine(Loaded& loaded, const config::Environment& environment) {
                     folder.string() + ", the reserve is " + config::print_size(state.reserve_bytes),
                 "a smaller reserve, or another disk");
         }
+    }
+    for (const std::string& doubt : doubts_about(state.directory)) {
+        add(loaded, "state.directory", Severity::warning,
+            "the state directory " + state.directory + " is not known to be a safe place: " + doubt,
+            "`run` refuses it without --force");
+    }
+    if (auto one = check_one_file_system(state.directory);
+        !one && std::filesystem::exists(state.directory)) {
+        add(loaded, "state.directory", Severity::error, one.error().text);
     }
     if (environment.memory_limit_bytes > 0 && state.memory_bytes < (64ULL << 20)) {
         add(loaded, "state.memory", Severity::warning,
@@ -240,6 +275,7 @@ std::vector<std::string> describe(const config::Pipeline& pipeline) {
     }
     lines.push_back("writes to " + pipeline.sink.url + " on " +
                     std::to_string(pipeline.sink.connections) + " connections");
+    lines.push_back(disk_ceiling(pipeline));
     lines.push_back("keeps state in " + pipeline.state.directory + ", a checkpoint every " +
                     config::print_duration(pipeline.state.checkpoint_every_ms));
     lines.push_back(

@@ -25,6 +25,9 @@ void check_machine(config::Loaded& loaded, const config::Environment& environmen
 // `reachable` turns false when one of them does not answer. Blocks, at most some seconds.
 void check_remotes(config::Loaded& loaded, const config::Environment& environment, bool& reachable);
 
+// What the state directory may take of the disk, as far as the configuration says it.
+std::string disk_ceiling(const config::Pipeline& pipeline);
+
 // Plain sentences about what would run, for people: partitions, windows, memory, places.
 std::vector<std::string> describe(const config::Pipeline& pipeline);
 

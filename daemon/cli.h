@@ -101,8 +101,9 @@ struct DemoOptions {
     bool keep = false;                  // leave the working directory behind
 };
 
-using Command = std::variant<RunOptions, CheckOptions, PlanOptions, ReloadOptions, StatusOptions, StopOptions,
-                             CheckpointOptions, SavepointOptions, InitOptions, VersionOptions, DemoOptions>;
+using Command =
+    std::variant<RunOptions, CheckOptions, PlanOptions, ReloadOptions, StatusOptions, StopOptions,
+                 CheckpointOptions, SavepointOptions, InitOptions, VersionOptions, DemoOptions>;
 
 // There is nothing to run: help was asked for, or the line is wrong.
 struct Leave {

@@ -67,10 +67,10 @@ InForce settings_in_force(const fs::path& state) {
 }
 
 json to_json(const config::Change& change, const config::Diagnostic& place) {
-    return {{"file", place.file},         {"line", place.line},
-            {"key", change.key},          {"verdict", config::name_of(change.verdict)},
-            {"before", change.before},    {"after", change.after},
-            {"kept", change.kept},        {"lost", change.lost},
+    return {{"file", place.file},       {"line", place.line},
+            {"key", change.key},        {"verdict", config::name_of(change.verdict)},
+            {"before", change.before},  {"after", change.after},
+            {"kept", change.kept},      {"lost", change.lost},
             {"command", change.command}};
 }
 
@@ -92,8 +92,7 @@ void print(const config::Change& change, const config::Diagnostic& place) {
 }  // namespace
 
 int command_plan(const PlanOptions& options) {
-    config::Loaded loaded =
-        config::load(options.file, options.set, config::process_environment());
+    config::Loaded loaded = config::load(options.file, options.set, config::process_environment());
     if (!loaded.pipeline) {
         std::fputs(config::to_text(loaded.diagnostics).c_str(), stderr);
         return loaded.outcome == config::Outcome::missing      ? kExitMissing

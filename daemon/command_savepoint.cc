@@ -46,8 +46,8 @@ class Progress {
         if (!terminal_ || total == 0) {
             return;
         }
-        std::string line = name + ": " + config::print_size(done) + " of " +
-                           config::print_size(total) + " copied";
+        std::string line =
+            name + ": " + config::print_size(done) + " of " + config::print_size(total) + " copied";
         if (per_second > 0) {
             line += ", " + config::print_size(per_second) + "/s, " +
                     config::print_duration(
@@ -125,7 +125,8 @@ int wait_for_completion(const Target& target, const std::string& name, bool json
 // Without a daemon: of a retained checkpoint. Holds the state's lock meanwhile.
 int take_offline(const Target& target, const SavepointOptions& options) {
     const std::string& directory = target.states.front();
-    auto lock = state::StateLock::take(directory, {.total_ms = 0, .wait = [](auto) { return false; }});
+    auto lock =
+        state::StateLock::take(directory, {.total_ms = 0, .wait = [](auto) { return false; }});
     if (!lock) {
         return say(kExitLocked, lock.error().text);
     }
@@ -145,10 +146,10 @@ int take_offline(const Target& target, const SavepointOptions& options) {
                                           : std::to_string(one.id) == options.checkpoint;
     });
     if (wanted == checkpoints->end()) {
-        return say(kExitDamaged, directory + ": there is no " +
-                                     (options.checkpoint.empty() ? "usable checkpoint"
-                                                                 : "checkpoint " +
-                                                                       options.checkpoint));
+        return say(kExitDamaged,
+                   directory + ": there is no " +
+                       (options.checkpoint.empty() ? "usable checkpoint"
+                                                   : "checkpoint " + options.checkpoint));
     }
     std::string name = options.name;
     if (name.empty()) {
@@ -156,7 +157,7 @@ int take_offline(const Target& target, const SavepointOptions& options) {
     }
     const auto frozen = state::freeze_savepoint(disk, catalogue, *wanted, name);
     if (!frozen) {
-        return say(frozen.error().kind == model::ErrorKind::invalid ? kExitUsage
+        return say(frozen.error().kind == model::ErrorKind::invalid   ? kExitUsage
                    : frozen.error().kind == model::ErrorKind::corrupt ? kExitDamaged
                                                                       : kExitNoSnapshot,
                    frozen.error().text);
@@ -192,13 +193,11 @@ int take(const Target& target, const SavepointOptions& options) {
             return say(kExitUsage, valid.error().text);
         }
     }
-    const auto answer = ask(target, "POST",
-                            options.name.empty() ? "/savepoint" : "/savepoint?name=" + options.name,
-                            0);
+    const auto answer = ask(
+        target, "POST", options.name.empty() ? "/savepoint" : "/savepoint?name=" + options.name, 0);
     if (!answer) {
-        return target.by_name || target.states.empty()
-                   ? say(kExitUnreachable, answer.error().text)
-                   : take_offline(target, options);
+        return target.by_name || target.states.empty() ? say(kExitUnreachable, answer.error().text)
+                                                       : take_offline(target, options);
     }
     const auto taken = nlohmann::json::parse(answer->body, nullptr, false);
     if (answer->status != 200 || !taken.is_object()) {
@@ -210,7 +209,8 @@ int take(const Target& target, const SavepointOptions& options) {
 
 int remove_offline(const Target& target, const std::string& name) {
     const std::string& directory = target.states.front();
-    auto lock = state::StateLock::take(directory, {.total_ms = 0, .wait = [](auto) { return false; }});
+    auto lock =
+        state::StateLock::take(directory, {.total_ms = 0, .wait = [](auto) { return false; }});
     if (!lock) {
         return say(kExitLocked, lock.error().text);
     }

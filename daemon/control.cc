@@ -126,7 +126,7 @@ std::expected<Target, TargetError> find_target(const std::string& text,
                                                const config::Environment& environment) {
     Target target;
     std::string state;
-    struct stat facts {};
+    struct stat facts{};
     if (text.find('/') != std::string::npos && stat(text.c_str(), &facts) == 0 &&
         S_ISDIR(facts.st_mode)) {
         target.name = text;

@@ -23,12 +23,12 @@ struct Target {
     // Where its state may be, likeliest first; of a file and of a state directory, the one.
     std::vector<std::string> states{};
     std::string savepoint_folder{};  // as StatePaths has it; of a file only
-    bool by_name = false;          // nothing but the name is known
+    bool by_name = false;            // nothing but the name is known
 };
 
 // `text` is a pipeline's name, its state directory, or its configuration file (it has a '/' or ends
-// in ".toml", or is a file and no name). A file is loaded for its name and state directory; one that does not load is
-// an error, kinds as exit codes below.
+// in ".toml", or is a file and no name). A file is loaded for its name and state directory; one
+// that does not load is an error, kinds as exit codes below.
 struct TargetError {
     int exit_code;  // kExitMissing, kExitConfiguration, kExitUsage, kExitPermission
     std::string text;

@@ -23,10 +23,10 @@ constexpr std::int64_t kStopPatienceMs = 5000;
 struct Coordinator::Undertaking {
     Order order;
     std::size_t unanswered = 0;
-    bool checkpoint = false;       // else, for seals: a spill
-    bool last = false;             // the checkpoint of an orderly stop
+    bool checkpoint = false;                   // else, for seals: a spill
+    bool last = false;                         // the checkpoint of an orderly stop
     std::optional<WantedSavepoint> savepoint;  // instead of a checkpoint
-    model::BarrierNumber tag = 0;  // the greatest of its tables
+    model::BarrierNumber tag = 0;              // the greatest of its tables
     std::vector<std::pair<std::uint32_t, model::Offset>> next_offsets;
     std::vector<PartitionState> partitions;
     std::vector<model::ValueErrors> errors;
@@ -781,7 +781,7 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
     if (undertaking.checkpoint) {
         job.meta = meta_;
         job.meta.number = job.number;
-        // In a replay entries behind it are in the journal already; a restart needs them.
+        // In a replay the journal goes on behind it: what follows is needed to start from here.
         job.meta.journal_number = std::min(journaled_, job.number);
         job.meta.reset_sink = false;
         job.meta.clock = undertaking.order.barrier.clock;

@@ -59,7 +59,8 @@ struct StartingPoint {
     state::CheckpointMeta meta;  // reductions in the pipeline's order; `closed` by the journal
     std::vector<model::Barrier> replay;    // journaled barriers above meta.number, but for closes
     model::BarrierNumber journal_end = 0;  // the last journaled number
-    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is newest.
+    // Of every snapshot that is here, used or not: numbers go on above it, so that newest is
+    // newest.
     model::BarrierNumber greatest_number = 0;
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
@@ -111,7 +112,8 @@ class Coordinator {
     void request_stop(const std::string& savepoint = "");
     // A drain, or `--until end`, ends with the savepoint of this name instead of a checkpoint.
     void name_stop_savepoint(const std::string& savepoint);
-    // As `--until end` from now: `ends` are read up to, every window closes, then as request_stop().
+    // As `--until end` from now: `ends` are read up to, every window closes, then as
+    // request_stop().
     void request_drain(model::Offsets ends);
     // Freezes a savepoint. The outcome is had once, by the ticket, when there is one.
     std::uint64_t request_savepoint(std::string name);
@@ -261,17 +263,17 @@ class Coordinator {
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
-    model::Error failure_;      // guarded by mutex_
-    Report report_;             // guarded by mutex_
-    std::vector<Found> found_;  // guarded by mutex_
-    std::string stop_savepoint_;                    // guarded by mutex_
-    std::optional<model::Offsets> drain_;           // guarded by mutex_
+    model::Error failure_;                           // guarded by mutex_
+    Report report_;                                  // guarded by mutex_
+    std::vector<Found> found_;                       // guarded by mutex_
+    std::string stop_savepoint_;                     // guarded by mutex_
+    std::optional<model::Offsets> drain_;            // guarded by mutex_
     std::deque<WantedSavepoint> savepoints_wanted_;  // guarded by mutex_
-    std::uint64_t savepoint_tickets_ = 0;           // guarded by mutex_
+    std::uint64_t savepoint_tickets_ = 0;            // guarded by mutex_
     // By ticket, until they are taken.
     std::map<std::uint64_t, model::Result<state::CheckpointSummary>>
-        savepoints_done_;       // guarded by mutex_
-    std::string hold_;          // guarded by mutex_
+        savepoints_done_;                  // guarded by mutex_
+    std::string hold_;                     // guarded by mutex_
     std::optional<Reload> wanted_reload_;  // guarded by mutex_
 };
 

@@ -6,6 +6,7 @@
 
 #include "config/recorded.h"
 #include "daemon/partition_meta.h"
+#include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
 
@@ -130,7 +131,17 @@ bool Engine::open_journal() {
         options_.say("journal: " + repair);
     }
     journal_ = std::move(opened->journal);
-    if (!options_.from.empty() && !options_.fresh && has_state()) {
+    from_ = options_.from;
+    if (const auto interrupted =
+            state::read_file(seams_.disk, catalogue_.paths().from(), 1 << 16)) {
+        // The journal may be of the new lineage already, and no snapshot is: only the same start
+        // leads out of this.
+        if (from_.empty() && !options_.fresh) {
+            from_ = *interrupted;
+            options_.say("a start from " + from_ +
+                         " was interrupted before its first checkpoint: it begins again");
+        }
+    } else if (!options_.from.empty() && !options_.fresh && has_state()) {
         return fail(kExitLocked,
                     pipeline_.state.directory +
                         " has a state of its own; --from gives it up: confirm with --fresh --yes");
@@ -145,7 +156,7 @@ bool Engine::open_journal() {
     restore.pipeline = pipeline_.name;
     restore.verify_full = pipeline_.state.verify_full;
     restore.fresh = options_.fresh;
-    restore.from = options_.from;
+    restore.from = from_;
     restore.journal_has_entries = journal_->last_number() > 0;
     restore.journal_covers = [this](const state::CheckpointMeta& meta) {
         return journal_covers(meta);
@@ -294,7 +305,7 @@ bool Engine::finish_restore() {
     if (!plan_reload()) {
         return false;
     }
-    from_savepoint_ = !options_.from.empty();
+    from_savepoint_ = !from_.empty();
     stage_ = from_savepoint_ ? Stage::first : Stage::sink;
     return true;
 }
@@ -340,7 +351,7 @@ bool Engine::plan_reload() {
     if (!entries) {
         return fail(exit_code_of(entries.error()), entries.error().text);
     }
-    if (!options_.from.empty()) {
+    if (!from_.empty()) {
         entries->clear();  // of another lineage
     }
     std::shared_ptr<const config::Pipeline> last = in_force_;
@@ -439,6 +450,9 @@ bool Engine::first_checkpoint() {
             return fail(kExitStateBroken, result->error.text);
         }
         meta_ = result->meta;
+        if (auto forgotten = forget_interruption(); !forgotten) {
+            return fail(kExitStateBroken, forgotten.error().text);
+        }
         std::erase_if(meta_.partitions, [&](const state::PartitionMeta& partition) {
             return !share_holds(partition.partition);
         });
@@ -453,8 +467,16 @@ bool Engine::first_checkpoint() {
     model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
     number = std::max(number, greatest_number());
     if (from_savepoint_) {
-        options_.say("a new lineage begins from " + options_.from + " (" + meta_.pipeline +
-                     ", taken " + meta_.taken + ", every byte compared with its manifest); results "
+        if (auto noted = state::write_file_durably(seams_.disk, catalogue_.paths().from(), from_);
+            !noted) {
+            return noted.error().kind == model::ErrorKind::exhausted
+                       ? wait_for("disk: " + noted.error().text)
+                       : fail(kExitStateBroken, noted.error().text);
+        }
+        SLUICE_FAIL_POINT("from.noted");
+        options_.say("a new lineage begins from " + from_ + " (" + meta_.pipeline + ", taken " +
+                     meta_.taken +
+                     ", every byte compared with its manifest); results "
                      "behind it are written again, final ones as well");
         meta_.origin_lineage = meta_.lineage;
         meta_.origin_number = meta_.number;
@@ -480,6 +502,16 @@ bool Engine::first_checkpoint() {
     job.inputs_text = in_force_->inputs;
     snapshotter_->submit(std::move(job));
     return true;
+}
+
+// There is a first checkpoint: the next start goes on from it.
+model::Status Engine::forget_interruption() {
+    SLUICE_FAIL_POINT("from.first_checkpoint");
+    if (seams_.disk.info(catalogue_.paths().from())) {
+        TRY(seams_.disk.remove(catalogue_.paths().from()));
+        TRY(seams_.disk.sync_directory(catalogue_.paths().root));
+    }
+    return {};
 }
 
 bool Engine::resolve_start() {
@@ -583,27 +615,38 @@ bool Engine::greet_sink() {
     sinks::Begin begin;
     begin.lineage = meta_.lineage;
     begin.barrier = meta_.number;
-    for (const state::ReductionMeta& reduction : meta_.reductions) {
-        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
-    }
-    if (meta_.reset_sink && found.lineage != meta_.lineage) {
+    // Without a control hash there is nothing to reset: what is retained is sent, as after a loss.
+    if (meta_.reset_sink && found.present && found.lineage != meta_.lineage) {
         begin.mode = sinks::Begin::Mode::reset;
-        if (found.present && found.lineage == meta_.origin_lineage &&
-            found.barrier <= meta_.origin_number) {
+        if (found.lineage == meta_.origin_lineage && found.barrier <= meta_.origin_number) {
             // Nothing was sent behind the savepoint: what Redis has is what the savepoint knows.
             begin.lanes = found.lanes;
-        } else if (found.present) {
-            options_.say("the results in Redis, of lineage " + found.lineage +
-                         " up to barrier " + std::to_string(found.barrier) +
+        } else {
+            options_.say("the results in Redis, of lineage " + found.lineage + " up to barrier " +
+                         std::to_string(found.barrier) +
                          ", are taken over; final ones may be written again");
         }
+        // Redis may have lost results meanwhile: nobody is to vouch for more than it has. And what
+        // another lineage has written is not what the savepoint knows: all that is retained goes
+        // out again.
+        for (state::ReductionMeta& reduction : meta_.reductions) {
+            const auto frontier = found.frontiers.find(reduction.id);
+            const model::EventTime there =
+                frontier == found.frontiers.end() || found.lineage != meta_.origin_lineage
+                    ? model::kBeforeAll
+                    : frontier->second;
+            const model::EventTime kept = std::max(there, reduction.dropped.value_or(kNoTime));
+            if (reduction.acknowledged && kept < *reduction.acknowledged) {
+                reduction.acknowledged =
+                    kept == kNoTime ? std::nullopt : std::optional<model::EventTime>(kept);
+            }
+        }
     } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
-            return fail(
-                kExitDamaged,
-                "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
-                    found.lineage + ", this state to " + meta_.lineage +
-                    ": another state of the same name writes there, or this one was lost and "
-                    "begun anew; --fresh takes the results over");
+        return fail(kExitDamaged,
+                    "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
+                        found.lineage + ", this state to " + meta_.lineage +
+                        ": another state of the same name writes there, or this one was lost and "
+                        "begun anew; --fresh takes the results over");
     } else if (found.present && found.barrier > journal_->last_number()) {
         return fail(
             kExitDamaged,
@@ -611,6 +654,9 @@ bool Engine::greet_sink() {
                 ", the journal ends at " + std::to_string(journal_->last_number()) +
                 ": the journal has lost its tail, or another state of the same name and lineage "
                 "writes there");
+    }
+    for (const state::ReductionMeta& reduction : meta_.reductions) {
+        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
     }
     begun_ = true;
     sink_->begin(std::move(begin));

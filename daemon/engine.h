@@ -125,6 +125,7 @@ class Engine {
     bool restore_some();
     bool first_checkpoint();
     bool resolve_start();
+    model::Status forget_interruption();
     bool has_state();
     model::BarrierNumber greatest_number();
     bool greet_sink();
@@ -160,8 +161,9 @@ class Engine {
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool fresh_start_ = false;
+    std::string from_;             // Options::from, or that of a start that was interrupted
     bool from_savepoint_ = false;  // a new lineage begins from what was restored
-    std::string source_lacks_;  // what Kafka no longer has of what the restore needs
+    std::string source_lacks_;     // what Kafka no longer has of what the restore needs
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
     std::vector<Coordinator::Found> found_;  // to be taken up when live time begins

@@ -52,8 +52,7 @@ std::filesystem::path existing(std::filesystem::path path) {
 }
 
 bool inside(const std::filesystem::path& path, const std::filesystem::path& folder) {
-    const auto [end, rest] =
-        std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+    const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
     return end == folder.end();
 }
 
@@ -72,7 +71,7 @@ std::vector<std::string> doubts_about(const std::string& directory) {
             break;
         }
     }
-    struct statfs about {};
+    struct statfs about{};
     if (statfs(existing(path).c_str(), &about) == 0) {
         const auto magic = static_cast<unsigned long>(about.f_type) & 0xFFFFFFFFUL;
         const auto* found = std::find_if(kDoubtful.begin(), kDoubtful.end(),
@@ -85,13 +84,13 @@ std::vector<std::string> doubts_about(const std::string& directory) {
 }
 
 model::Status check_one_file_system(const std::string& state_directory) {
-    struct stat root {};
+    struct stat root{};
     if (stat(state_directory.c_str(), &root) != 0) {
         return model::invalid(state_directory + ": " + std::strerror(errno));
     }
     for (const char* part : {"checkpoints", "savepoints", "inputs", "journal", "live"}) {
         const std::string path = state_directory + "/" + part;
-        struct stat about {};
+        struct stat about{};
         if (stat(path.c_str(), &about) == 0 && about.st_dev != root.st_dev) {
             return model::invalid(
                 path + " lies on another file system than " + state_directory +
@@ -113,7 +112,7 @@ std::uint64_t Ballast::size_for(std::uint64_t reserve_bytes) {
 
 void Ballast::hold(std::uint64_t free_bytes) {
     const std::uint64_t size = size_for(reserve_bytes_);
-    struct stat about {};
+    struct stat about{};
     if (size == 0 ||
         (lstat(path_.c_str(), &about) == 0 && static_cast<std::uint64_t>(about.st_size) == size)) {
         return;
@@ -122,7 +121,8 @@ void Ballast::hold(std::uint64_t free_bytes) {
         return;
     }
     unlink(path_.c_str());
-    const int file = open(path_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const int file =
+        open(path_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (file < 0) {
         return;
     }

@@ -11,20 +11,20 @@
 namespace sluice::daemon {
 
 // Why `directory`, which need not be there yet, is no safe place for a state; in words, each on its
-// own: a temp directory is cleaned by others, tmpfs is gone with the power, overlay and network file
-// systems do not keep a durable write, or a lock, as promised. Empty: nothing is known against it.
-// `run` refuses such a place without --force. Blocks on the file system.
+// own: a temp directory is cleaned by others, tmpfs is gone with the power, overlay and network
+// file systems do not keep a durable write, or a lock, as promised. Empty: nothing is known against
+// it. `run` refuses such a place without --force. Blocks on the file system.
 std::vector<std::string> doubts_about(const std::string& directory);
 
 // The parts of a state are joined by hard links: all must lie on one file system. Errors: invalid,
 // naming the part. Parts that are not there yet are not asked for.
 model::Status check_one_file_system(const std::string& state_directory);
 
-// STATE/BALLAST: blocks that are kept so that a stop in order finds room on a full disk. It is let go
-// when the daemon stops, and held again at a start when there is room above the reserve.
+// STATE/BALLAST: blocks that are kept so that a stop in order finds room on a full disk. It is let
+// go when the daemon stops, and held again at a start when there is room above the reserve.
 //
-// Thread: one at a time. Nothing here is an error: without ballast a stop on a full disk may come to
-// its end without a last snapshot.
+// Thread: one at a time. Nothing here is an error: without ballast a stop on a full disk may come
+// to its end without a last snapshot.
 class Ballast {
  public:
     // `reserve_bytes` is the free disk below which input pauses: the ballast is half of it, at most

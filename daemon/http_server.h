@@ -3,8 +3,8 @@
 //   GET  /status /livez /readyz /metrics /     both
 //   POST /stop[?savepoint=yes|no][&drain=yes]  Unix socket only, as all that follow
 //   POST /checkpoint                           answers when it is committed
-//   POST /savepoint[?name=NAME]                answers when it is frozen; it is completed behind that
-//   POST /savepoint/delete?name=NAME           answers when it is gone; given up if under way
+//   POST /savepoint[?name=NAME]                answers when it is frozen; it is completed behind
+//   that POST /savepoint/delete?name=NAME           answers when it is gone; given up if under way
 //
 // Up before state is looked for, so that a restore can be watched. Bounded in every direction:
 // connections, bytes of a request, and time.
@@ -43,7 +43,8 @@ struct HttpCallbacks {
     std::function<void(std::string name, Done done)> savepoint;
     std::function<void(std::string name, Done done)> remove_savepoint;
     // Reads the configuration file again and applies it; `done` gets the verdict once that is over:
-    // {"applied":true,"restart":[settings that need one]} or {"applied":false,"exit_code","reason"}.
+    // {"applied":true,"restart":[settings that need one]} or
+    // {"applied":false,"exit_code","reason"}.
     std::function<void(Done done)> reload = {};
     // Text to append to /metrics; may be empty.
     std::function<std::string()> more_metrics;

@@ -28,7 +28,10 @@ std::string signal_name(int signal) {
 class Signals::Running {
  public:
     Running(Actions actions, int signals, int leave)
-        : actions_(std::move(actions)), signals_(signals), leave_(leave), thread_([this] { run(); }) {}
+        : actions_(std::move(actions)),
+          signals_(signals),
+          leave_(leave),
+          thread_([this] { run(); }) {}
 
     ~Running() {
         const std::uint64_t one = 1;

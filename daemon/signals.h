@@ -28,7 +28,7 @@ class Signals {
     struct Actions {
         std::function<void(const std::string& signal)> stop;                 // once
         std::function<void(const std::string& signal)> stop_with_savepoint;  // once, instead of it
-        std::function<void(const std::string& signal)> reload;
+        std::function<void(const std::string& signal)> reload = {};
         std::function<void(const std::string& signal)> savepoint;
     };
     static model::Result<std::unique_ptr<Signals>> open(Actions actions);

@@ -110,7 +110,8 @@ void print_snapshots(const std::vector<ListedSnapshot>& snapshots, bool json) {
     for (const ListedSnapshot& one : snapshots) {
         std::printf("%-11s %-7s %-26s %-25s %10s %10s %10s  %s%s%s\n", one.kind.c_str(),
                     one.owner.c_str(), one.name.c_str(), config::print_time(one.taken).c_str(),
-                    config::print_size(one.bytes).c_str(), config::print_size(one.own_bytes).c_str(),
+                    config::print_size(one.bytes).c_str(),
+                    config::print_size(one.own_bytes).c_str(),
                     config::print_size(one.shared_bytes).c_str(), one.path.c_str(),
                     one.damage.empty() ? "" : "  DAMAGED: ", one.damage.c_str());
     }

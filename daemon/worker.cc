@@ -156,8 +156,7 @@ void Worker::carry_out(const Order& order) {
         case Order::Kind::drain:
             for (const auto& owned : owned_) {
                 const auto end = order.ends.find(settings_.partitions[owned->partition]);
-                owned->until =
-                    end != order.ends.end() ? end->second : owned->waiting_offset();
+                owned->until = end != order.ends.end() ? end->second : owned->waiting_offset();
             }
             break;
         case Order::Kind::assign:

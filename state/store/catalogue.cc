@@ -210,10 +210,10 @@ model::Result<std::vector<CatalogueEntry>> Catalogue::list_savepoints() {
             entries.push_back(std::move(entry));
         }
     }
-    std::stable_sort(
-        entries.begin(), entries.end(), [](const CatalogueEntry& a, const CatalogueEntry& b) {
-            return (a.meta ? a.meta->number : 0) > (b.meta ? b.meta->number : 0);
-        });
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const CatalogueEntry& a, const CatalogueEntry& b) {
+                         return (a.meta ? a.meta->number : 0) > (b.meta ? b.meta->number : 0);
+                     });
     return entries;
 }
 

@@ -1,14 +1,14 @@
 // The snapshots of a state directory: which there are, which are valid, which may go.
 //
 // A snapshot is a directory with a MANIFEST.json: a checkpoint is STATE/checkpoints/<id>, a
-// savepoint lies in STATE/savepoints/<name>, or in the user's own folder of savepoints. The manifest
-// is written last, so a directory without one is a leftover of a crash. Liveness is never counted or
-// stored: it is what the readable manifests name. A damaged snapshot stays where it is; a checkpoint
-// until enough newer ones are there, a savepoint for ever. One that the background verification found
-// damaged is marked by a file <directory>.damaged beside it.
+// savepoint lies in STATE/savepoints/<name>, or in the user's own folder of savepoints. The
+// manifest is written last, so a directory without one is a leftover of a crash. Liveness is never
+// counted or stored: it is what the readable manifests name. A damaged snapshot stays where it is;
+// a checkpoint until enough newer ones are there, a savepoint for ever. One that the background
+// verification found damaged is marked by a file <directory>.damaged beside it.
 //
-// Savepoints belong to the user. Nothing here removes one but remove(), and the user's own folder is
-// only ever read: what is in it may be anybody's.
+// Savepoints belong to the user. Nothing here removes one but remove(), and the user's own folder
+// is only ever read: what is in it may be anybody's.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,8 @@ struct StatePaths {
     }
     std::string savepoints() const { return root + "/savepoints"; }  // every one is frozen here
     std::string savepoint(const std::string& name) const { return savepoints() + "/" + name; }
+    // A start from this savepoint was asked for, and its first checkpoint is not there yet.
+    std::string from() const { return root + "/FROM"; }
     std::string live() const { return root + "/live"; }
     std::string inputs() const { return root + "/inputs"; }
     std::string journal() const { return root + "/journal"; }
@@ -97,8 +99,8 @@ class Catalogue {
 
     // All checkpoints with a manifest, newest first, by id.
     model::Result<std::vector<CatalogueEntry>> list();
-    // All savepoints with a manifest, of STATE and of the user's own folder, newest first by barrier
-    // number. Symbolic links are passed over.
+    // All savepoints with a manifest, of STATE and of the user's own folder, newest first by
+    // barrier number. Symbolic links are passed over.
     model::Result<std::vector<CatalogueEntry>> list_savepoints();
     // The snapshot in a directory anywhere. Errors: invalid (there is none).
     model::Result<CatalogueEntry> look_at(const std::string& path);

@@ -208,10 +208,12 @@ model::Status Completion::begin_transfer() {
     TRY(disk_.make_directory(parent_directory(job.target)));
     if (disk_.info(job.target)) {
         // Renamed there by a run that died before it removed the frozen one, or somebody else's.
-        const auto mine = read_file(disk_, job.entry.path + "/" + kManifestName, kMostManifestBytes);
+        const auto mine =
+            read_file(disk_, job.entry.path + "/" + kManifestName, kMostManifestBytes);
         const auto there = read_file(disk_, job.target + "/" + kManifestName, kMostManifestBytes);
         if (!mine || !there || *mine != *there) {
-            return model::invalid(job.target + ": is there already; a savepoint is never overwritten");
+            return model::invalid(job.target +
+                                  ": is there already; a savepoint is never overwritten");
         }
         job.next = job.files.size();
         return {};

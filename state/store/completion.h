@@ -1,10 +1,11 @@
 // Savepoints behind their freezing: what was frozen by links is made to stand alone, and what the
 // user wants gone is removed.
 //
-// A savepoint is valid from the moment its manifest is durable; until it is complete it shares files
-// with checkpoints and with the live database, so one bad block of the disk could hit them all. How
-// much it shares is not stored anywhere: a file with more than one name is shared. So a completion
-// that a crash cut off goes on at the next start, and what became unshared by itself is left alone.
+// A savepoint is valid from the moment its manifest is durable; until it is complete it shares
+// files with checkpoints and with the live database, so one bad block of the disk could hit them
+// all. How much it shares is not stored anywhere: a file with more than one name is shared. So a
+// completion that a crash cut off goes on at the next start, and what became unshared by itself is
+// left alone.
 //
 //   in place   each shared file is copied beside itself, compared with the manifest's checksum,
 //              synced, and renamed over the link: at every instant the name holds the right bytes
@@ -45,8 +46,8 @@ struct SavepointSummary {
 // Of all that `catalogue` finds, newest first. Blocks on the disk.
 model::Result<std::vector<SavepointSummary>> describe_savepoints(Disk& disk, Catalogue& catalogue);
 
-// Makes a savepoint of a retained snapshot, by links where they can be, without a daemon. Returns its
-// directory; completing it is a Completion's matter. The caller holds the state's lock. Errors:
+// Makes a savepoint of a retained snapshot, by links where they can be, without a daemon. Returns
+// its directory; completing it is a Completion's matter. The caller holds the state's lock. Errors:
 // invalid (the name, or something of that name), exhausted, unavailable. Blocks on the disk.
 model::Result<std::string> freeze_savepoint(Disk& disk, Catalogue& catalogue,
                                             const CatalogueEntry& from, const std::string& name);
@@ -123,9 +124,9 @@ class Completion {
     std::vector<SavepointSummary> savepoints_;
 
     mutable std::mutex mutex_;
-    bool look_ = true;                                 // guarded by mutex_
+    bool look_ = true;                                   // guarded by mutex_
     std::deque<std::pair<std::string, Done>> removals_;  // guarded by mutex_
-    Report report_;                                    // guarded by mutex_
+    Report report_;                                      // guarded by mutex_
 };
 
 }  // namespace sluice::state

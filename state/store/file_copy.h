@@ -1,5 +1,6 @@
-// One file copied through the disk seam, its bytes compared with the checksum that a manifest has of
-// them. Used where a hard link will not do: a savepoint is to stand alone, or lies on another disk.
+// One file copied through the disk seam, its bytes compared with the checksum that a manifest has
+// of them. Used where a hard link will not do: a savepoint is to stand alone, or lies on another
+// disk.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // From a state directory to an open store: the newest snapshot that is valid, or none because there
 // never was one.
 //
-// LOCATE   sweep leftovers, list the snapshots: checkpoints, and the savepoints that were taken here,
+// LOCATE   sweep leftovers, list the snapshots: checkpoints, and the savepoints that were taken
+// here,
 //          newest first by barrier number
 // VERIFY   newest first: manifest, file names, sizes, footers (all bytes with verify_full),
 // journal,
@@ -40,9 +41,10 @@ struct RestoreOptions {
     bool verify_full = false;  // so it is, too, when the catalogue is distrusted
     bool fresh = false;        // forget state: begin empty, whatever is there
     bool journal_has_entries = false;
-    // Begin from this savepoint and no other, whoever took it: it begins a new lineage, so the journal
-    // is not asked and the pipeline's name is its own. Tables from elsewhere are not safe to open:
-    // every byte is compared with the manifest first. It is only read. Empty: what is newest here.
+    // Begin from this savepoint and no other, whoever took it: it begins a new lineage, so the
+    // journal is not asked and the pipeline's name is its own. Tables from elsewhere are not safe
+    // to open: every byte is compared with the manifest first. It is only read. Empty: what is
+    // newest here.
     std::string from;
     // The journal runs without a gap from the snapshot's journal_number to its end, and is of its
     // lineage. An error of kind corrupt or invalid rejects the snapshot, any other ends the

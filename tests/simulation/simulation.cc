@@ -13,6 +13,7 @@
 #include "daemon/engine.h"
 #include "state/io/journal.h"
 #include "state/io/rocks_env.h"
+#include "state/store/completion.h"
 #include "tests/simulation/rules.h"
 #include "tests/simulation/simulated_disk.h"
 #include "tests/simulation/simulated_log.h"
@@ -96,6 +97,8 @@ class Simulation {
     void collect_journal();
     bool step_life();
     void trouble();
+    void look_at_savepoints();
+    std::string some_savepoint();
     void judge();
     std::string state_of_run() const;
     void say(const std::string& line) const {
@@ -132,6 +135,13 @@ class Simulation {
     int lives_ = 0;
     bool last_ = false;
     std::map<model::BarrierNumber, model::Barrier> barriers_;
+    // Begun from a savepoint: the lineage that this life makes, and what of the journal holds then.
+    using Barriers = std::map<model::BarrierNumber, model::Barrier>;
+    std::optional<std::pair<state::Lineage, Barriers>> rollback_;
+    std::map<std::string, Barriers> lineages_;  // what the journal held of each, last
+    std::set<std::string> older_;               // keys that Redis had when a rollback was seen
+    std::uint64_t savepoint_names_ = 0;
+    std::set<std::string> complete_;  // savepoints that were seen standing alone
     Run run_;
 };
 
@@ -289,14 +299,35 @@ void Simulation::collect_journal() {
         fail("journal: " + entries.error().text);
         return;
     }
+    if (rollback_ && opened->journal->lineage() == rollback_->first) {
+        barriers_ = rollback_->second;
+        for (const auto& [key, value] : redis_.dump()) {
+            older_.insert(
+                key);  // results that were taken back stay, where no newer one has their key
+        }
+        ++run_.rollbacks;
+        rollback_.reset();
+    }
+    const std::string lineage = state::to_string(opened->journal->lineage());
     if (entries->empty()) {
+        lineages_[lineage] = barriers_;
         return;
     }
     // An entry that was torn off may have been numbered again by the next life.
     barriers_.erase(barriers_.upper_bound(opened->journal->last_number()), barriers_.end());
     for (model::Barrier& barrier : *entries) {
+        if (narrate_) {
+            std::string at;
+            for (const auto& [partition, offset] : barrier.next_offsets) {
+                at += " " + std::to_string(partition.id) + "@" + std::to_string(offset);
+            }
+            say("  journal: " + std::to_string(barrier.number) + " kind " +
+                std::to_string(static_cast<int>(barrier.kind)) + " time " +
+                std::to_string(barrier.time) + at);
+        }
         barriers_[barrier.number] = std::move(barrier);
     }
+    lineages_[lineage] = barriers_;
 }
 
 void Simulation::begin_life(bool last) {
@@ -317,6 +348,36 @@ void Simulation::begin_life(bool last) {
     options.boot = "life" + std::to_string(lives_);
     options.lineage[0] = static_cast<std::uint8_t>(lives_);
     options.lineage[1] = 1;
+    if (rollback_) {
+        // The one before died before its lineage was durable; it is begun again, or forgotten.
+        rollback_.reset();
+    }
+    // One that was interrupted begins again by itself.
+    std::string from =
+        state::read_file(*disk_, std::string(kDirectory) + "/FROM", 4096).value_or("");
+    // What a rolled back edit wrote into a hash stays there beside what is written again: a run has
+    // edits or starts from savepoints.
+    if (lives_ > 1 && !edits_ && random_.one_in(8)) {
+        if (const std::string chosen = some_savepoint(); !chosen.empty()) {
+            from = options.from = chosen;
+            options.fresh = true;
+        }
+    }
+    if (!from.empty()) {
+        const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);
+        const auto meta = text
+                              ? state::parse_manifest(*text)
+                              : model::Result<state::CheckpointMeta>(std::unexpected(text.error()));
+        if (!meta) {
+            fail(from + ": " + meta.error().text);
+        } else {
+            // Decisions behind the savepoint are taken back with it.
+            Barriers held = lineages_[meta->lineage];
+            held.erase(held.upper_bound(meta->journal_number), held.end());
+            rollback_.emplace(options.lineage, std::move(held));
+            say("from " + from + ", barrier " + std::to_string(meta->number));
+        }
+    }
     options.owner = "life" + std::to_string(lives_);
     options.seed = random_.next();
     options.workers = static_cast<int>(random_.between(1, 3));
@@ -358,6 +419,7 @@ void Simulation::end_life(bool by_crash) {
         say("crash");
     }
     disk_ = disk_->after_crash(random_.next());
+    look_at_savepoints();
 }
 
 // One thing happens inside the process. False: the life is over.
@@ -439,6 +501,9 @@ bool Simulation::step_life() {
         }
         case 6:
             engine.snapshotter().step();
+            if (random_.one_in(2)) {
+                engine.completion().step();
+            }
             break;
         case 7:
         case 8:
@@ -467,15 +532,62 @@ bool Simulation::step_life() {
         ++run_.reloads;
         life_->engine.reset();
         life_->options.boot += "r";
+        life_->options.from.clear();
+        life_->options.fresh = false;
         begin_engine();
         return true;
     }
     return engine.coordinator().outcome() == daemon::Coordinator::Outcome::running;
 }
 
+// Every savepoint is whole or not there, and one that was complete stays as it is.
+void Simulation::look_at_savepoints() {
+    state::Catalogue catalogue(*disk_, state::StatePaths{kDirectory});
+    const auto all = state::describe_savepoints(*disk_, catalogue);
+    if (!all) {
+        return;  // before the first one
+    }
+    const auto entries = catalogue.list_savepoints();
+    for (const auto& entry : *entries) {
+        if (!entry.damage.empty()) {
+            fail(entry.path + ": " + entry.damage);
+            continue;
+        }
+        for (const auto& file : entry.meta->files) {
+            if (auto whole = catalogue.validate_bytes(entry, file); !whole) {
+                fail(entry.path + ": " + whole.error().text);
+            }
+        }
+    }
+    for (const auto& one : *all) {
+        if (one.shared_bytes == 0 && complete_.insert(one.name).second) {
+            ++run_.completions;
+        }
+    }
+}
+
+std::string Simulation::some_savepoint() {
+    state::Catalogue catalogue(*disk_, state::StatePaths{kDirectory});
+    const auto entries = catalogue.list_savepoints();
+    return entries && !entries->empty() ? (*entries)[random_.below(entries->size())].path : "";
+}
+
 void Simulation::trouble() {
     if (last_) {
         return;
+    }
+    if (life_->running && random_.one_in(1500)) {
+        const std::string name = "s" + std::to_string(++savepoint_names_);
+        static_cast<void>(life_->engine->coordinator().request_savepoint(name));
+        say("savepoint " + name + " asked for");
+    }
+    if (life_->running && random_.one_in(9000)) {
+        if (const std::string path = some_savepoint(); !path.empty()) {
+            const std::string name = path.substr(path.rfind('/') + 1);
+            complete_.erase(name);
+            life_->engine->completion().remove(name, [](const model::Status&) {});
+            say("savepoint " + name + " is to go");
+        }
     }
     // Results of an edited reduction are not kept to be sent again: a run has edits, or a Redis
     // that forgets.
@@ -571,6 +683,7 @@ Run Simulation::run() {
                 " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
             const auto report = life_->engine->coordinator().report();
             run_.checkpoints += report.checkpoints_completed;
+            run_.savepoints += report.savepoints_taken;
             note(report.number);
         }
         note(redis_.executed());
@@ -636,9 +749,12 @@ void Simulation::judge() {
         }
     }
     for (const auto& [key, value] : found) {
-        if (!wanted.contains(key)) {
+        if (!wanted.contains(key) && !older_.contains(key)) {
             fail("surplus: " + key + " " + value);
         }
+    }
+    if (run_.rollbacks > 0) {
+        return;  // a rollback on purpose may write final results again
     }
     for (const std::string& change : redis_.changed_finals()) {
         fail("a final value changed: " + change);

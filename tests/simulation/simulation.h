@@ -22,9 +22,12 @@ struct Run {
     std::uint64_t keys = 0;
     std::uint64_t losses = 0;  // of Redis' data
     std::uint64_t barriers = 0;
-    std::uint64_t reloads = 0;  // edits that took over
-    std::uint64_t replays = 0;  // lives that had something to replay
-    std::uint64_t trace = 0;    // hash over what happened: equal for equal seeds
+    std::uint64_t reloads = 0;      // edits that took over
+    std::uint64_t savepoints = 0;   // taken
+    std::uint64_t completions = 0;  // savepoints seen standing alone
+    std::uint64_t rollbacks = 0;    // lives that began from a savepoint
+    std::uint64_t replays = 0;      // lives that had something to replay
+    std::uint64_t trace = 0;        // hash over what happened: equal for equal seeds
 };
 
 struct Limits {

@@ -75,6 +75,9 @@ int main(int argc, char** argv) {
             total.losses += run.losses;
             total.reloads += run.reloads;
             total.barriers += run.barriers;
+            total.savepoints += run.savepoints;
+            total.completions += run.completions;
+            total.rollbacks += run.rollbacks;
             if (one || !run.failure.empty()) {
                 print(seed, run);
             }
@@ -96,7 +99,7 @@ int main(int argc, char** argv) {
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
         "records, %llu barriers, %llu reloads, %llu losses of "
-        "Redis' data\n",
+        "Redis' data, %llu savepoints, %llu of them seen complete, %llu starts from one\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -105,6 +108,9 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
         static_cast<unsigned long long>(total.reloads),
-        static_cast<unsigned long long>(total.losses));
+        static_cast<unsigned long long>(total.losses),
+        static_cast<unsigned long long>(total.savepoints),
+        static_cast<unsigned long long>(total.completions),
+        static_cast<unsigned long long>(total.rollbacks));
     return failed == 0 ? 0 : 1;
 }

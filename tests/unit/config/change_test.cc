@@ -57,7 +57,8 @@ Pipeline load_file(std::string_view text) {
 }
 
 // kFile with `old` replaced by `now`, which must be there.
-std::string edited(std::string_view old, std::string_view now, std::string text = std::string(kFile)) {
+std::string edited(std::string_view old, std::string_view now,
+                   std::string text = std::string(kFile)) {
     const std::size_t at = text.find(old);
     EXPECT_NE(at, std::string::npos) << old;
     return text.replace(at, old.size(), now);
@@ -104,7 +105,8 @@ TEST(RecordedInputs, AreEnoughToRunAgain) {
 }
 
 TEST(RecordedInputs, OddTextsSurvive) {
-    const std::string text = edited("\"price > 0\"", R"("name != 'a\"b\\\\c\u007F\t{}' and price > 0")");
+    const std::string text =
+        edited("\"price > 0\"", R"("name != 'a\"b\\\\c\u007F\t{}' and price > 0")");
     const Pipeline pipeline = load_file(text);
     const auto again = recorded_pipeline(pipeline.inputs, pipeline);
     ASSERT_TRUE(again) << again.error().text;
@@ -154,7 +156,8 @@ TEST(Change, AddressesAndSizesAreLiveAndNotRecorded) {
          {std::tuple{"kafka:9092", "other:9092", "source.brokers"},
           std::tuple{"localhost:6379/0", "elsewhere:6379/0", "sink.redis"},
           std::tuple{"[state]", "[threads]\nworkers = 3\n[state]", "threads.workers"},
-          std::tuple{"[state]", "[state]\ncheckpoint = { every = \"3s\" }", "state.checkpoint.every"},
+          std::tuple{"[state]", "[state]\ncheckpoint = { every = \"3s\" }",
+                     "state.checkpoint.every"},
           std::tuple{"[state]", "[state]\nreserve = \"1000001B\"", "state.reserve"},
           std::tuple{"start =", "on_null = \"stop\"\nstart =", "source.on_null"}}) {
         const Edit edit = edit_to(edited(old, now));
@@ -198,7 +201,8 @@ TEST(Change, DecodingStepsAndFiltersAreLiveBehindABarrier) {
 }
 
 TEST(Change, AValueThatIsAddedStartsEmpty) {
-    const Edit edit = edit_to(edited("n = \"count()\", spend", "top = \"max(price)\", n = \"count()\", spend"));
+    const Edit edit =
+        edit_to(edited("n = \"count()\", spend", "top = \"max(price)\", n = \"count()\", spend"));
     expect_one(edit, "reduce.spend.values.top", Verdict::starts_empty);
     const ReductionEdit& spend = edit.reductions[0];
     EXPECT_TRUE(spend.grows);
@@ -208,8 +212,8 @@ TEST(Change, AValueThatIsAddedStartsEmpty) {
 }
 
 TEST(Change, AValueOverWhatIsThereLosesNothing) {
-    const Edit edit =
-        edit_to(edited("\"sum(price * quantity) / count()\"", "\"count() - sum(price * quantity)\""));
+    const Edit edit = edit_to(
+        edited("\"sum(price * quantity) / count()\"", "\"count() - sum(price * quantity)\""));
     expect_one(edit, "reduce.spend.values.each", Verdict::live);
     EXPECT_FALSE(edit.reductions[0].grows);
     EXPECT_FALSE(edit.reductions[0].same_results);
@@ -232,7 +236,8 @@ TEST(Change, KeyWindowAndTimeBreakState) {
     for (const auto& [old, now, key] :
          {std::tuple{"\"15s\"", "\"30s\"", "reduce.spend.window"},
           std::tuple{"offset = \"3s\"", "offset = \"4s\"", "reduce.spend.window"},
-          std::tuple{"[\"country\", ", "[{ country = \"lower(country)\" }, ", "reduce.spend.key"}}) {
+          std::tuple{"[\"country\", ", "[{ country = \"lower(country)\" }, ",
+                     "reduce.spend.key"}}) {
         const std::string text = edited(old, now);
         const Edit edit = edit_to(text);
         expect_one(edit, key, Verdict::breaks);
@@ -296,7 +301,8 @@ TEST(Change, RenamedAndEditedAtOnce) {
 }
 
 TEST(Change, PlacesAreThoseOfTheFile) {
-    const std::string text = edited("n = \"count()\", spend", "top = \"max(price)\", n = \"count()\", spend");
+    const std::string text =
+        edited("n = \"count()\", spend", "top = \"max(price)\", n = \"count()\", spend");
     const Loaded loaded = load_text(text, "/etc/clicks.toml", {}, environment());
     for (const char* key : {"step.1", "step.2", "reduce.spend", "reduce.spend.values.top",
                             "reduce.spend.window", "source.topics", "source.out_of_order"}) {

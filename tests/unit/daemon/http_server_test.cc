@@ -207,10 +207,14 @@ TEST_F(HttpTest, ReplacesASocketThatNobodyListensOn) {
 
 TEST_F(HttpTest, DoesNotTakeASocketFromALivingServer) {
     open();
-    const auto second = HttpServer::open(
-        settings_,
-        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .savepoint = {}, .remove_savepoint = {}, .more_metrics = {}},
-        clock_);
+    const auto second = HttpServer::open(settings_,
+                                         {.status = [] { return Status{}; },
+                                          .stop = {},
+                                          .checkpoint = {},
+                                          .savepoint = {},
+                                          .remove_savepoint = {},
+                                          .more_metrics = {}},
+                                         clock_);
     ASSERT_FALSE(second);
     EXPECT_NE(second.error().text.find("another daemon"), std::string::npos);
     EXPECT_EQ(get("/livez").status, 200);
@@ -237,10 +241,14 @@ TEST_F(HttpTest, AnAddressInUseIsAnError) {
     HttpSettings second = settings_;
     second.socket_path += "2";
     second.port = server_->port();
-    EXPECT_FALSE(HttpServer::open(
-        second,
-        {.status = [] { return Status{}; }, .stop = {}, .checkpoint = {}, .savepoint = {}, .remove_savepoint = {}, .more_metrics = {}},
-        clock_));
+    EXPECT_FALSE(HttpServer::open(second,
+                                  {.status = [] { return Status{}; },
+                                   .stop = {},
+                                   .checkpoint = {},
+                                   .savepoint = {},
+                                   .remove_savepoint = {},
+                                   .more_metrics = {}},
+                                  clock_));
 }
 
 TEST_F(HttpTest, TcpMayBeOff) {

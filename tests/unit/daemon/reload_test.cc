@@ -13,8 +13,8 @@ config::Pipeline load(const std::string& reductions, const std::string& source =
     environment.memory_limit_bytes = 1ull << 30;
     auto loaded = config::load_text(
         "name = \"p\"\n[source]\nbrokers = \"b:1\"\ntopic = \"t\"\nstart = \"earliest\"\n"
-        "out_of_order = \"1s\"\n" + source + reductions +
-            "[sink]\nredis = \"redis://r:1\"\n[state]\ndirectory = \"/s\"\n",
+        "out_of_order = \"1s\"\n" +
+            source + reductions + "[sink]\nredis = \"redis://r:1\"\n[state]\ndirectory = \"/s\"\n",
         "/p.toml", {}, environment);
     EXPECT_TRUE(loaded.pipeline) << config::to_text(loaded.diagnostics);
     return std::move(*loaded.pipeline);
@@ -73,9 +73,8 @@ TEST(Reload, AnAddedValueGetsANumberAndKeepsTheRows) {
     EXPECT_EQ(a.number, 2u);
     ASSERT_EQ(a.former.size(), 1u);
     EXPECT_EQ(a.former[0].number, 1u);
-    EXPECT_EQ(a.former[0].calls,
-              (std::vector<state::FormerCall>{{-1, config::ReductionKind::min},
-                                              {1, config::ReductionKind::sum}}));
+    EXPECT_EQ(a.former[0].calls, (std::vector<state::FormerCall>{{-1, config::ReductionKind::min},
+                                                                 {1, config::ReductionKind::sum}}));
     EXPECT_EQ(a.incomplete_before, kLast + 1);
     EXPECT_EQ(a.acknowledged, 90'000);
     EXPECT_EQ(a.dropped, 90'000) << "written windows are not written again as something else";
@@ -113,8 +112,8 @@ TEST(Reload, ARenamedReductionTakesEverythingAlong) {
     const auto from = load(reduce("a", "n = \"count()\""));
     config::Decisions decisions;
     decisions.renamed["a"] = "z";
-    const auto now = reloaded(meta_of(from), from, load(reduce("z", "n = \"count()\"")), decisions,
-                              kOver);
+    const auto now =
+        reloaded(meta_of(from), from, load(reduce("z", "n = \"count()\"")), decisions, kOver);
     EXPECT_EQ(now.reductions[0].id, "z");
     EXPECT_EQ(now.reductions[0].number, 1u);
     EXPECT_EQ(now.partitions[0].reductions.at("z").reached, 1u);

@@ -430,7 +430,8 @@ TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
     constexpr std::uint32_t kNew = 77;
     auto meta = meta_of(20);
     meta.reductions[1].number = kNew;
-    meta.reductions[1].former = {{kStandard, Family::standard, {{0, config::ReductionKind::count}}}};
+    meta.reductions[1].former = {
+        {kStandard, Family::standard, {{0, config::ReductionKind::count}}}};
     meta.reductions[1].incomplete_before = 150;
     meta.reductions[1].closed = 90;
     meta.retired = {{kBrief, Family::brief}};
@@ -438,8 +439,9 @@ TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
     {
         Process p(*disk);
         ASSERT_OK(p.start());
-        p.store->add_tables(10, {table_of(kStandard, 100, {{"a", 1}, {"b", 2}}),
-                                 table_of(kStandard, 200, {{"a", 4}}), table_of(kBrief, 100, {{"x", 1}})});
+        p.store->add_tables(
+            10, {table_of(kStandard, 100, {{"a", 1}, {"b", 2}}),
+                 table_of(kStandard, 200, {{"a", 4}}), table_of(kBrief, 100, {{"x", 1}})});
         ASSERT_EQ(p.checkpoint(10).outcome, SnapshotResult::Outcome::done);
         p.store->set_reductions(meta.reductions);
         p.store->add_tables(20, {table_of(kNew, 200, {{"a", 8}, {"c", 16}})});
@@ -548,7 +550,8 @@ TEST(Verifier, FindsDamageBehindTheGateAndTheNextStartTakesAnother) {
         ASSERT_FALSE(step);
         EXPECT_GT(waited, 1) << "it keeps to its rate";
         EXPECT_EQ(step.error().kind, model::ErrorKind::corrupt);
-        EXPECT_NE(step.error().text.find("damaged snapshots: /state/checkpoints/3"), std::string::npos)
+        EXPECT_NE(step.error().text.find("damaged snapshots: /state/checkpoints/3"),
+                  std::string::npos)
             << step.error().text;
     }
     Process p(*disk, "c");
