@@ -979,13 +979,23 @@ class RedisSink::Impl {
             outgoing_[r]->acknowledged = begin_.acknowledged[r];
             outgoing_[r]->clear(begin_.acknowledged[r]);
         }
-        if (begin_.mode == Begin::Mode::reset) {
+        if (begin_.mode == Begin::Mode::reset && !lost_since_handshake()) {
             c.current.emplace();
             c.current->resets = true;
             send(c);
         } else {
             resume(c);
         }
+    }
+
+    // What begin() was told to vouch for rests on the handshake.
+    bool lost_since_handshake() {
+        const std::scoped_lock lock(mutex_);
+        return !found_.present ||
+               std::any_of(handshake_.frontiers.begin(), handshake_.frontiers.end(),
+                           [this](const auto& frontier) {
+                               return found_frontier(found_, frontier.first) < frontier.second;
+                           });
     }
 
     void resume(Connection& c) {

@@ -16,12 +16,15 @@
 namespace sluice::state {
 namespace {
 
-// Files of the family `short` end at a slice's end, so that they go whole when it is dropped. A
-// file costs an inode, a sync and a link per checkpoint, so slices smaller than this share one:
-// when a backlog is read, a seal holds thousands of them.
+// Files of the family `short` end at a slice's end, so that they go whole when it is dropped, and
+// lie in a deep level where no other has rows of that slice. A file costs an inode, a sync and a
+// link per checkpoint: when a backlog is read, a seal holds thousands of slices, and those smaller
+// than this share one; but for the last ones, which more rows may come to.
 constexpr std::uint64_t kBriefFileBytes = 1 << 20;
+constexpr int kOwnFiles = 16;
 // When so many files of the family `short` lie in level 0, where no range deletion reaches them.
 constexpr int kTidyLevel0 = 8;
+constexpr int kCrowdedLevel0 = 16;
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
@@ -289,7 +292,8 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
     const auto path = [this] { return next_run_path(); };
     const auto write = [&]() -> model::Status {
         std::string key;
-        for (const auto& [slice, held] : tables) {
+        for (auto at = tables.begin(); at != tables.end(); ++at) {
+            const auto& [slice, held] = *at;
             for (const auto& h : held) {
                 run.taken.insert(h->serial);
             }
@@ -320,7 +324,12 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
                 ++run.rows;
             }
             ++run.slices;
-            if (family == Family::brief && writer.file_bytes() >= kBriefFileBytes) {
+            auto ahead = at;
+            for (int i = 0; i < kOwnFiles && ahead != tables.end(); ++i) {
+                ++ahead;
+            }
+            const bool more = ahead != tables.end() && ahead->first.first == reduction;
+            if (family == Family::brief && (!more || writer.file_bytes() >= kBriefFileBytes)) {
                 TRY(writer.cut());
             }
         }
@@ -435,6 +444,11 @@ model::Status Store::apply(PreparedRun run) {
     }
     last_applied_ = run.number;
     SLUICE_FAIL_POINT("run.ingested");
+    if (level0_files() > kCrowdedLevel0) {  // long before intake is slowed
+        if (auto status = tidy_level0(); !status) {
+            return unusable(std::move(status.error()));
+        }
+    }
     return {};
 }
 

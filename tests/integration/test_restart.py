@@ -99,7 +99,7 @@ class Restart(World):
         self.assertEqual(daemon.terminate(), 0)
 
     def test_the_checkpoints_of_earlier_runs_are_listed(self):
-        daemon = self.make(state='checkpoint = { every = "1h" }')
+        daemon = self.make(state='checkpoint = { every = "1h" }', more="[savepoint]\non_stop = false")
         for run in (1, 2):
             daemon.start()
             daemon.wait_read(self.ends())
@@ -215,7 +215,9 @@ class Restart(World):
     def test_damage_found_behind_the_gate_ends_the_run(self):
         # A table of several blocks, the middle of which nobody reads but the verification: nothing fires.
         reduction = SHORT.replace("5s", "9h").replace('["user"]', '[{ offset = "kafka.offset" }]')
-        daemon = self.sluice(self.configure(reduction, source=SOURCE, state='checkpoint = { every = "1h" }'))
+        daemon = self.sluice(self.configure(
+            reduction, source=SOURCE, state='checkpoint = { every = "1h" }', more="[savepoint]\non_stop = false"
+        ))
         self.produce(4000)
         for _ in range(2):
             daemon.start()

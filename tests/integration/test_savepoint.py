@@ -513,7 +513,7 @@ class Savepoint(Base):
             other.start("--from", taken["path"], environment={"SLUICE_FAIL_POINT": point})
             self.assertEqual(other.wait_exit(), -signal.SIGKILL, f"{point}\n{other.log_tail()}")
             # It begins again by itself, from the same savepoint; but for the first step, which it noted.
-            noted = (other.state / "FROM").exists()
+            noted = (other.state / "BEGIN").exists()
             begun = any((other.state / "checkpoints").glob("*/MANIFEST.json"))
             if begun and not noted:
                 self.assertEqual(other.run("--from", taken["path"]), 73, point)

@@ -531,6 +531,7 @@ std::string SimulatedRedis::write(std::string_view name, const std::vector<std::
 
 // Keeps what is needed to undo the unit, and looks at what has become visible.
 void SimulatedRedis::end_unit() {
+    bool anew = false;
     for (const auto& undo : unit_) {
         // A new lineage writes its results anew on purpose.
         const auto lineage =
@@ -538,7 +539,7 @@ void SimulatedRedis::end_unit() {
         if (lineage && *lineage != lineage_) {
             lineage_ = *lineage;
             last_final_.clear();
-            undo_.clear();  // a Redis that went back to the old lineage is somebody else's
+            anew = true;
         }
     }
     for (const auto& undo : unit_) {
@@ -565,6 +566,9 @@ void SimulatedRedis::end_unit() {
         if (undo_.size() > kUndoUnits) {
             undo_.pop_front();
         }
+    }
+    if (anew) {
+        undo_.clear();  // a Redis that went back to the old lineage is somebody else's
     }
 }
 
