@@ -800,7 +800,7 @@ void Application::pass_stop_on() {
     notify_.stopping();
     if (stop_begun_ms_ == 0) {
         stop_begun_ms_ = clock_.steady_ms();
-        watch_bell_.ring();  // lets the ballast go
+        ballast_->let_go();
         if (wanted && ready_sent_) {
             std::lock_guard lock(requests_mutex_);
             stop_savepoint_ = new_savepoint_name();

@@ -111,7 +111,8 @@ std::uint64_t Ballast::size_for(std::uint64_t reserve_bytes) {
 }
 
 void Ballast::hold(std::uint64_t free_bytes) {
-    const std::uint64_t size = size_for(reserve_bytes_);
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t size = gone_ ? 0 : size_for(reserve_bytes_);
     struct stat about{};
     if (size == 0 ||
         (lstat(path_.c_str(), &about) == 0 && static_cast<std::uint64_t>(about.st_size) == size)) {
@@ -134,6 +135,21 @@ void Ballast::hold(std::uint64_t free_bytes) {
     }
 }
 
-void Ballast::let_go() { unlink(path_.c_str()); }
+void Ballast::let_go() {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(gone_, true)) {
+        return;
+    }
+    if (unlink(path_.c_str()) != 0) {
+        return;
+    }
+    // The blocks of a removed file are free once its file system has written that down.
+    const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+    const int file = open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    if (file >= 0) {
+        syncfs(file);
+        close(file);
+    }
+}
 
 }  // namespace sluice::daemon

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,7 +24,7 @@ model::Status check_one_file_system(const std::string& state_directory);
 // STATE/BALLAST: blocks that are kept so that a stop in order finds room on a full disk. It is let
 // go when the daemon stops, and held again at a start when there is room above the reserve.
 //
-// Thread: one at a time. Nothing here is an error: without ballast a stop on a full disk may come
+// Thread: any. Nothing here is an error: without ballast a stop on a full disk may come
 // to its end without a last snapshot.
 class Ballast {
  public:
@@ -34,11 +35,13 @@ class Ballast {
     static std::uint64_t size_for(std::uint64_t reserve_bytes);
 
     void hold(std::uint64_t free_bytes);  // unless it is held, or there is no room
-    void let_go();
+    void let_go();                        // for good; when it returns, the room is there
 
  private:
     const std::string path_;
     const std::uint64_t reserve_bytes_;
+    std::mutex mutex_;
+    bool gone_ = false;  // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

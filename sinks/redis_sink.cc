@@ -991,7 +991,7 @@ class RedisSink::Impl {
     // What begin() was told to vouch for rests on the handshake.
     bool lost_since_handshake() {
         const std::scoped_lock lock(mutex_);
-        return !found_.present ||
+        return (handshake_.present && !found_.present) ||
                std::any_of(handshake_.frontiers.begin(), handshake_.frontiers.end(),
                            [this](const auto& frontier) {
                                return found_frontier(found_, frontier.first) < frontier.second;
