@@ -149,6 +149,7 @@ class Simulation {
         state::Lineage lineage;
         Barriers barriers;
         bool fresh;
+        std::string first;  // fresh: the inputs that it begins with
     };
     std::optional<Rollback> rollback_;
     std::string lineage_;                       // of the journal, when a life begins
@@ -319,6 +320,9 @@ void Simulation::collect_journal() {
             older_.insert(
                 key);  // results that were taken back stay, where no newer one has their key
         }
+        if (rollback_->fresh) {
+            jobs_.first = rollback_->first;
+        }
         ++(rollback_->fresh ? run_.fresh_starts : run_.rollbacks);
         rollback_.reset();
     }
@@ -383,7 +387,8 @@ void Simulation::begin_life(bool last) {
         }
     }
     if (from == "fresh") {
-        rollback_ = Rollback{options.lineage, {}, true};
+        rollback_ =
+            Rollback{options.lineage, {}, true, state::inputs_hash(pipeline_->inputs)};
         say("fresh");
     } else if (!from.empty()) {
         const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);
@@ -396,7 +401,7 @@ void Simulation::begin_life(bool last) {
             // Decisions behind the savepoint are taken back with it.
             Barriers held = lineages_[meta->lineage];
             held.erase(held.upper_bound(meta->journal_number), held.end());
-            rollback_ = Rollback{options.lineage, std::move(held), false};
+            rollback_ = Rollback{options.lineage, std::move(held), false, {}};
             say("from " + from + ", barrier " + std::to_string(meta->number));
         }
     }
