@@ -31,6 +31,11 @@ constexpr std::array kDoubtful{
     Doubtful{NFS_SUPER_MAGIC, "NFS", "locks and durable writes are the server's word"},
     Doubtful{0xFF534D42, "CIFS", "locks and durable writes are the server's word"},
     Doubtful{0xFE534D42, "SMB", "locks and durable writes are the server's word"},
+    Doubtful{0x517B, "SMB", "locks and durable writes are the server's word"},
+    Doubtful{0x564C, "NCP", "locks and durable writes are the server's word"},
+    Doubtful{0x5346414F, "AFS", "locks and durable writes are the server's word"},
+    Doubtful{0x4D44, "FAT", "it has no hard links"},
+    Doubtful{0x2011BAB0, "exFAT", "it has no hard links"},
     Doubtful{0x00C36400, "Ceph", "locks and durable writes are the servers' word"},
     Doubtful{V9FS_MAGIC, "9p", "locks and durable writes are the host's word"},
     Doubtful{0x65735546, "FUSE", "what a durable write means is up to its program"},
@@ -58,6 +63,15 @@ bool inside(const std::filesystem::path& path, const std::filesystem::path& fold
 
 }  // namespace
 
+std::string doubt_about_type(std::uint64_t type) {
+    const auto magic = type & 0xFFFFFFFFUL;
+    const auto* found = std::find_if(kDoubtful.begin(), kDoubtful.end(),
+                                     [&](const Doubtful& one) { return one.magic == magic; });
+    return found == kDoubtful.end()
+               ? std::string()
+               : "its file system is " + std::string(found->name) + ": " + found->why;
+}
+
 std::vector<std::string> doubts_about(const std::string& directory) {
     std::vector<std::string> doubts;
     const auto path = resolved(directory);
@@ -73,11 +87,9 @@ std::vector<std::string> doubts_about(const std::string& directory) {
     }
     struct statfs about{};
     if (statfs(existing(path).c_str(), &about) == 0) {
-        const auto magic = static_cast<unsigned long>(about.f_type) & 0xFFFFFFFFUL;
-        const auto* found = std::find_if(kDoubtful.begin(), kDoubtful.end(),
-                                         [&](const Doubtful& one) { return one.magic == magic; });
-        if (found != kDoubtful.end()) {
-            doubts.push_back("its file system is " + std::string(found->name) + ": " + found->why);
+        if (std::string doubt = doubt_about_type(static_cast<std::uint64_t>(about.f_type));
+            !doubt.empty()) {
+            doubts.push_back(std::move(doubt));
         }
     }
     return doubts;

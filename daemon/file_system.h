@@ -17,6 +17,9 @@ namespace sluice::daemon {
 // it. `run` refuses such a place without --force. Blocks on the file system.
 std::vector<std::string> doubts_about(const std::string& directory);
 
+// The part of it that the file system's type says, as statfs(2) has it in f_type.
+std::string doubt_about_type(std::uint64_t type);
+
 // The parts of a state are joined by hard links: all must lie on one file system. Errors: invalid,
 // naming the part. Parts that are not there yet are not asked for.
 model::Status check_one_file_system(const std::string& state_directory);

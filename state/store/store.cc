@@ -270,6 +270,30 @@ Store::Tables Store::take_out(const Gone& gone) {
     return out;
 }
 
+// `rows` writes them, in order; the meta row and what makes a run of the files is done here.
+template <class Rows>
+model::Result<PreparedRun> Store::make_run(model::BarrierNumber number, const CheckpointMeta& meta,
+                                           const Rows& rows) {
+    PreparedRun run;
+    run.number = number;
+    RunWriter standard(*rocks_, Family::standard, options_.target_file_bytes, run.standard);
+    RunWriter brief(*rocks_, Family::brief, options_.target_file_bytes, run.brief);
+    const auto write = [&]() -> model::Status {
+        TRY(rows(run, standard, brief));
+        TRY(standard.cut());
+        TRY(brief.cut());
+        TRY(standard.put(kMetaRowKey, meta_row_text(meta), next_run_path()));
+        return options_.disk->sync_directory(options_.directory + "/runs");
+    };
+    if (auto status = write(); !status) {
+        remove_files(run);
+        return std::unexpected(std::move(status.error()));
+    }
+    run.bytes = standard.bytes() + brief.bytes();
+    SLUICE_FAIL_POINT("run.written");
+    return run;
+}
+
 model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                             const Discards& discards) {
     INVARIANT(number >= last_applied_, "runs are written in the order of their barriers");
@@ -285,112 +309,89 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
         }
     }
 
-    PreparedRun run;
-    run.number = number;
-    RunWriter standard(*rocks_, Family::standard, options_.target_file_bytes, run.standard);
-    RunWriter brief(*rocks_, Family::brief, options_.target_file_bytes, run.brief);
-    const auto path = [this] { return next_run_path(); };
-    const auto write = [&]() -> model::Status {
-        std::string key;
-        for (auto at = tables.begin(); at != tables.end(); ++at) {
-            const auto& [slice, held] = *at;
-            for (const auto& h : held) {
-                run.taken.insert(h->serial);
-            }
-            const auto [reduction, end] = slice;
-            const auto discard = discards.find(reduction);
-            if ((discard != discards.end() && end <= discard->second) ||
-                end <= dropped_->frontier(reduction)) {
-                ++run.expired_slices;
-                continue;
-            }
-            const auto family = family_of(reduction);
-            auto& writer = family == Family::standard ? standard : brief;
-            std::vector<std::unique_ptr<RowCursor>> sources;
-            sources.reserve(held.size());
-            for (const auto& h : held) {
-                sources.push_back(cursor_over(h->table));
-            }
-            const auto rows = merge_cursors(std::move(sources));
-            const auto prefix = slice_prefix(reduction, end);
-            while (true) {
-                TRY(rows->next());
-                if (!rows->valid()) {
-                    break;
+    return make_run(
+        number, meta,
+        [&](PreparedRun& run, RunWriter& standard, RunWriter& brief) -> model::Status {
+            const auto path = [this] { return next_run_path(); };
+            std::string key;
+            for (auto at = tables.begin(); at != tables.end(); ++at) {
+                const auto& [slice, held] = *at;
+                for (const auto& h : held) {
+                    run.taken.insert(h->serial);
                 }
-                key = prefix;
-                append_row(key, rows->hash(), rows->key());
-                TRY(writer.merge(key, rows->row(), path));
-                ++run.rows;
+                const auto [reduction, end] = slice;
+                const auto discard = discards.find(reduction);
+                if ((discard != discards.end() && end <= discard->second) ||
+                    end <= dropped_->frontier(reduction)) {
+                    ++run.expired_slices;
+                    continue;
+                }
+                const auto family = family_of(reduction);
+                auto& writer = family == Family::standard ? standard : brief;
+                std::vector<std::unique_ptr<RowCursor>> sources;
+                sources.reserve(held.size());
+                for (const auto& h : held) {
+                    sources.push_back(cursor_over(h->table));
+                }
+                const auto rows = merge_cursors(std::move(sources));
+                const auto prefix = slice_prefix(reduction, end);
+                while (true) {
+                    TRY(rows->next());
+                    if (!rows->valid()) {
+                        break;
+                    }
+                    key = prefix;
+                    append_row(key, rows->hash(), rows->key());
+                    TRY(writer.merge(key, rows->row(), path));
+                    ++run.rows;
+                }
+                ++run.slices;
+                auto ahead = at;
+                for (int i = 0; i < kOwnFiles && ahead != tables.end(); ++i) {
+                    ++ahead;
+                }
+                const bool more = ahead != tables.end() && ahead->first.first == reduction;
+                if (family == Family::brief && (!more || writer.file_bytes() >= kBriefFileBytes)) {
+                    TRY(writer.cut());
+                }
             }
-            ++run.slices;
-            auto ahead = at;
-            for (int i = 0; i < kOwnFiles && ahead != tables.end(); ++i) {
-                ++ahead;
-            }
-            const bool more = ahead != tables.end() && ahead->first.first == reduction;
-            if (family == Family::brief && (!more || writer.file_bytes() >= kBriefFileBytes)) {
-                TRY(writer.cut());
-            }
-        }
-        TRY(standard.cut());
-        TRY(brief.cut());
-        TRY(standard.put(kMetaRowKey, meta_row_text(meta), path()));
-        return options_.disk->sync_directory(options_.directory + "/runs");
-    };
-    if (auto status = write(); !status) {
-        remove_files(run);
-        return std::unexpected(std::move(status.error()));
-    }
-    run.bytes = standard.bytes() + brief.bytes();
-    SLUICE_FAIL_POINT("run.written");
-    return run;
+            return {};
+        });
 }
 
 model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                                              const CheckpointMeta& meta, RowSource& rows) {
-    PreparedRun run;
-    run.number = number;
-    RunWriter standard(*rocks_, Family::standard, options_.target_file_bytes, run.standard);
-    RunWriter brief(*rocks_, Family::brief, options_.target_file_bytes, run.brief);
-    const auto path = [this] { return next_run_path(); };
-    const auto write = [&]() -> model::Status {
-        RowKey slice;  // of the row before; reduction 0: none
-        Family family = Family::standard;
-        std::string prefix;
-        std::string key;
-        while (true) {
-            TRY(rows.next());
-            if (!rows.valid()) {
-                break;
-            }
-            const RowKey& at = rows.key();
-            if (at.reduction != slice.reduction || at.slice_end != slice.slice_end ||
-                at.accepted_from != slice.accepted_from) {
-                if (family == Family::brief) {
-                    TRY(brief.cut());
+    return make_run(
+        number, meta,
+        [&](PreparedRun& run, RunWriter& standard, RunWriter& brief) -> model::Status {
+            const auto path = [this] { return next_run_path(); };
+            RowKey slice;  // of the row before; reduction 0: none
+            Family family = Family::standard;
+            std::string prefix;
+            std::string key;
+            while (true) {
+                TRY(rows.next());
+                if (!rows.valid()) {
+                    break;
                 }
-                slice = at;
-                family = family_of(at.reduction);
-                prefix = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
-                ++run.slices;
+                const RowKey& at = rows.key();
+                if (at.reduction != slice.reduction || at.slice_end != slice.slice_end ||
+                    at.accepted_from != slice.accepted_from) {
+                    if (family == Family::brief) {
+                        TRY(brief.cut());
+                    }
+                    slice = at;
+                    family = family_of(at.reduction);
+                    prefix = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
+                    ++run.slices;
+                }
+                key = prefix;
+                append_row(key, at.hash, at.key);
+                TRY((family == Family::standard ? standard : brief).merge(key, rows.row(), path));
+                ++run.rows;
             }
-            key = prefix;
-            append_row(key, at.hash, at.key);
-            TRY((family == Family::standard ? standard : brief).merge(key, rows.row(), path));
-            ++run.rows;
-        }
-        TRY(standard.cut());
-        TRY(brief.cut());
-        TRY(standard.put(kMetaRowKey, meta_row_text(meta), path()));
-        return options_.disk->sync_directory(options_.directory + "/runs");
-    };
-    if (auto status = write(); !status) {
-        remove_files(run);
-        return std::unexpected(std::move(status.error()));
-    }
-    run.bytes = standard.bytes() + brief.bytes();
-    return run;
+            return {};
+        });
 }
 
 std::string Store::next_run_path() {

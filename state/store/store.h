@@ -12,8 +12,10 @@
 //
 // Two column families (state/store/checkpoint_meta.h, Family). `short` never compacts: its SSTs are
 // cut at slice ends, every later run of a slice lands one level above the one before it, and a
-// whole slice goes by DeleteFilesInRanges. `default` compacts (universal), merging rows and leaving
-// out expired ones. DeleteRange is never used: a tombstone would hide rows that are ingested later.
+// whole slice goes by DeleteFilesInRanges. Small slices of a backlog share a file, but for the last
+// ones of a run; what overflows into level 0 is rewritten. `default` compacts (universal), merging
+// rows and leaving out expired ones. DeleteRange is never used: a tombstone would hide rows that
+// are ingested later.
 //
 // Expiry is by rule: a slice at or below its reduction's dropped frontier does not exist for
 // readers, whether or not its bytes are gone.
@@ -198,6 +200,9 @@ class Store {
     model::Status drop_files(std::uint32_t reduction, model::EventTime frontier);
     model::Status tidy_level0();
     std::string next_run_path();
+    template <class Rows>
+    model::Result<PreparedRun> make_run(model::BarrierNumber number, const CheckpointMeta& meta,
+                                        const Rows& rows);
     void remove_files(const PreparedRun& run);
     model::Status unusable(model::Error error);
 

@@ -42,8 +42,8 @@ bool Verifier::open_next() {
 model::Error Verifier::damage(const std::string& reason) {
     std::string text = file_path_ + ": " + reason + "; damaged snapshots:";
     const auto info = disk_.info(file_path_);
-    if (const auto paths =
-            info ? catalogue_.linking(info->inode) : model::Result<std::vector<std::string>>{}) {
+    if (const auto paths = info ? catalogue_.linking(info->inode)
+                                : model::Result<std::vector<std::string>>({path_})) {
         for (const auto& path : *paths) {
             text += " " + path;
             if (auto marked = catalogue_.set_damaged(path, file_path_ + ": " + reason, true);
@@ -66,6 +66,10 @@ model::Result<bool> Verifier::step() {
     }
     if (!file_) {
         if (!open_next()) {
+            // A savepoint is its owner's: what goes loses its manifest first.
+            if (disk_.info(path_ + "/" + kManifestName)) {
+                return std::unexpected(damage("it cannot be opened"));
+            }
             bytes_ += files_[next_++].size;
             return true;
         }

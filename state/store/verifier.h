@@ -23,8 +23,8 @@ class Verifier {
     Verifier(Disk& disk, Catalogue& catalogue, const model::Clock& clock,
              std::uint64_t bytes_per_second);
 
-    // The snapshot in `path`, of which `meta` is the manifest. It stays until all is read
-    // (Retention::unverified).
+    // The snapshot in `path`, of which `meta` is the manifest. A checkpoint stays until all is read
+    // (Retention::unverified); of a savepoint that its owner takes away the rest is not read.
     void begin(std::string path, const CheckpointMeta& meta);
 
     // Reads a piece. False: nothing to do now, because all is read or the rate is used up. Error:

@@ -388,7 +388,7 @@ void Simulation::begin_life(bool last) {
     }
     if (from == "fresh") {
         rollback_ =
-            Rollback{options.lineage, {}, true, state::inputs_hash(pipeline_->inputs)};
+            Rollback{options.lineage, {}, true, state::inputs_hash(life_->pipeline.inputs)};
         say("fresh");
     } else if (!from.empty()) {
         const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);

@@ -63,6 +63,44 @@ TEST_F(DecoderTest, NamedFieldsBecomeColumns) {
     EXPECT_EQ(value("a", "\t\r\n {\"a\" :\n1\t}\r\n "), "1");
 }
 
+TEST_F(DecoderTest, TheLastProbeIsThatOfTheRecordAppendedLast) {
+    pipeline.source.max_bytes = 100;
+    column_of(pipeline, "a");
+    Decoder decoder(pipeline, kTable);
+    // Each behind each: nothing of the record before may be left.
+    const std::vector<std::optional<std::string>> values{
+        R"({"a":1})",    R"({"a":"longer than the one before"})",
+        std::nullopt,    "",
+        "no JSON",       "\xEF\xBB\xBF{}",
+        R"({"a":"\u"})", std::string(200, 'x')};
+    const std::vector<std::optional<std::string>> keys{std::nullopt, "", "key"};
+    for (const auto& before : values) {
+        for (const auto& value : values) {
+            for (const auto& key : keys) {
+                Record first;
+                first.has_key = true;
+                first.key = "another key";
+                first.has_value = before.has_value();
+                first.value = before ? std::string_view(*before) : std::string_view();
+                Record last;
+                last.offset = 1;
+                last.timestamp = 77;
+                last.has_key = key.has_value();
+                last.key = key ? std::string_view(*key) : std::string_view();
+                last.has_value = value.has_value();
+                last.value = value ? std::string_view(*value) : std::string_view();
+                PlainHeaders none({});
+                first.header_source = last.header_source = &none;
+                decoder.begin(batch, 0, 2);
+                decoder.append(first);
+                decoder.append(last);
+                decoder.finish();
+                EXPECT_EQ(decoder.last_probe(), probe_hash(last)) << value.value_or("null");
+            }
+        }
+    }
+}
+
 TEST_F(DecoderTest, PathsGoThroughObjectsAndLists) {
     EXPECT_EQ(value("geo.country", R"({"geo":{"city":"b","country":"de"}})"), "'de'");
     EXPECT_EQ(value("geo.country", R"({"geo":"de"})"), "null");

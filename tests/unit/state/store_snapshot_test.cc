@@ -662,6 +662,35 @@ TEST(Snapshot, DamageOfWhatWasRestoredEndsTheRunBeforeAnotherCheckpoint) {
     EXPECT_EQ(p.catalogue.list()->size(), 3u);
 }
 
+TEST(Verifier, WhatItsOwnerTakesAwayIsNoDamageAndWhatIsMissingIs) {
+    for (const bool whole : {true, false}) {
+        const auto disk = new_disk();
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+        const auto table = own_table(*disk);
+        const auto path = table.substr(0, table.rfind('/'));
+        Verifier verifier(*disk, p.catalogue, p.clock, 1 << 30);
+        verifier.begin(path, p.catalogue.list()->front().meta.value());
+        ASSERT_OK(whole ? p.catalogue.remove(path) : disk->remove(table));
+        model::Status status;
+        for (int step = 0; step < 1000 && status && !verifier.done(); ++step) {
+            p.clock.now_ms += 1000;
+            if (auto moved = verifier.step(); !moved) {
+                status = std::unexpected(moved.error());
+            }
+        }
+        if (whole) {
+            EXPECT_TRUE(status) << status.error().text;
+            EXPECT_TRUE(verifier.done());
+        } else {
+            ASSERT_FALSE(status);
+            EXPECT_EQ(status.error().kind, model::ErrorKind::corrupt);
+            EXPECT_NE(status.error().text.find(table), std::string::npos) << status.error().text;
+        }
+    }
+}
+
 TEST(Restore, ReadsEveryByteAfterDamageWasFoundInUse) {
     const auto disk = new_disk();
     {

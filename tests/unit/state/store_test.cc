@@ -109,6 +109,34 @@ TEST(Store, ManyRunsOfOneSliceGoAsWholeFiles) {
     EXPECT_LE(tables, 5u);
 }
 
+TEST(Store, SmallSlicesOfABacklogShareFilesAndGoWhole) {
+    const auto disk = new_disk();
+    Process p(*disk);
+    ASSERT_OK(p.start());
+    const auto tables = [&p] {
+        std::size_t number = 0;
+        for (const auto& file : value_of(p.store->live_files())) {
+            number += file.link ? 1u : 0u;
+        }
+        return number;
+    };
+    for (model::EventTime end = 1; end <= 200; ++end) {
+        p.store->add_tables(1, {table_of(kBrief, end, {{"a", 1}})});
+    }
+    ASSERT_OK(p.store->ingest(1, meta_of(1)));
+    // The last sixteen, to which more rows may come, have files of their own.
+    EXPECT_GE(tables(), 17u);
+    EXPECT_LE(tables(), 19u);
+    EXPECT_EQ(scan_all(*p.store, kBrief, 100), (Counts{{"a", 1}}));
+    ASSERT_OK(p.store->set_dropped(kBrief, 150));
+    EXPECT_EQ(scan_all(*p.store, kBrief, 150), Counts{});
+    EXPECT_EQ(scan_all(*p.store, kBrief, 151), (Counts{{"a", 1}}));
+    ASSERT_OK(p.store->set_dropped(kBrief, 200));
+    while (p.steps.step()) {
+    }
+    EXPECT_LE(tables(), 2u);
+}
+
 TEST(Store, RunsBeyondTheLevelsAreRewrittenAndDoNotStay) {
     const auto disk = new_disk();
     Process p(*disk);
