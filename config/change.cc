@@ -451,11 +451,13 @@ class Comparison {
         }
         change.key = "reduce." + place.id;
         change.before = "[reduce." + place.id + "]";
-        change.verdict = Verdict::migrates;
+        // It may have been renamed, or taken out for a moment: what goes is said first.
+        change.verdict =
+            decisions_.drop_state.contains(place.id) ? Verdict::migrates : Verdict::breaks;
         change.kept = "what was written, and what others hold";
         change.lost = "open windows of " + place.id;
-        change.command +=
-            "; or, if it has another name now, sluice run FILE --rename " + place.id + "=NEW";
+        change.command = "sluice run FILE --drop-state " + place.id +
+                         ", or, if it has another name now, --rename " + place.id + "=NEW";
         return true;
     }
 
@@ -551,8 +553,11 @@ std::string refusal(const Edit& edit) {
     std::string text;
     for (const Change& change : edit.changes) {
         if (change.verdict == Verdict::breaks) {
-            text += (text.empty() ? "" : "; ") + change.key + " changed from `" + change.before +
-                    "` to `" + change.after + "`: " + change.lost + "; " + change.command;
+            text += (text.empty() ? "" : "; ") + change.key +
+                    (change.after.empty() ? " is gone"
+                                          : " changed from `" + change.before + "` to `" +
+                                                change.after + "`") +
+                    ": " + change.lost + "; " + change.command;
         }
     }
     return text;

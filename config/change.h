@@ -4,7 +4,7 @@
 // State belongs to a reduction's id, and within it to each call (`sum(price * quantity) where …`):
 // a value whose calls are all there already starts with what they hold, a call that is new starts
 // empty, one that no value names any more is dropped. Key, window and time say what a row is at
-// all: where they change, the rows cannot be kept.
+// all: where they change, the rows cannot be kept. Neither can those of a reduction that is gone.
 #pragma once
 
 #include <cstdint>

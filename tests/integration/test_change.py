@@ -165,7 +165,12 @@ class Change(World):
         daemon.wait_status(lambda status: status["reductions"][0]["folded"] > 0, "records")
         self.assertEqual(daemon.terminate(), 0)
         self.write(BEFORE.replace("reduce.spend", "reduce.revenue"))
-        self.assertIn("new, starts empty", self.plan().stdout)
+        planned = self.plan()
+        self.assertEqual(planned.returncode, 1, planned.stderr)
+        self.assertIn("new, starts empty", planned.stdout)
+        self.assertIn("--rename spend=NEW", planned.stdout)
+        self.assertEqual(self.plan("--drop-state", "spend").returncode, 0)
+        self.assertEqual(daemon.run("--until", "end"), 78, daemon.log_tail())
         self.assertIn("migrates", self.plan("--rename", "spend=revenue").stdout)
         self.assertEqual(daemon.run("--until", "end", "--rename", "spend=revenue"), 0, daemon.log_tail())
         first = {re.search(rb":(spend|revenue):", key)[1] for key in self.database() if b":u1:" in key}

@@ -272,12 +272,22 @@ TEST(Change, ADecisionThatNothingCallsForDoesNothing) {
 TEST(Change, ARenamedReductionIsNewUnlessItIsSaid) {
     const std::string text = edited("[reduce.spend]", "[reduce.revenue]");
     const Edit silent = edit_to(text);
-    EXPECT_FALSE(silent.breaks());
+    EXPECT_TRUE(silent.breaks());
     EXPECT_EQ(silent.changes.size(), 2u);
     EXPECT_EQ(find(silent, "reduce.revenue")->verdict, Verdict::starts_empty);
+    EXPECT_EQ(find(silent, "reduce.spend")->verdict, Verdict::breaks);
+    EXPECT_NE(refusal(silent).find("reduce.spend is gone: open windows of spend"),
+              std::string::npos);
     EXPECT_EQ(find(silent, "reduce.spend")->lost, "open windows of spend");
     EXPECT_NE(find(silent, "reduce.spend")->command.find("--rename spend="), std::string::npos);
     EXPECT_EQ(silent.reductions[0].from, "");
+
+    Decisions given_up;
+    given_up.drop_state = {"spend"};
+    const Edit dropped = edit_to(text, given_up);
+    EXPECT_FALSE(dropped.breaks());
+    EXPECT_EQ(find(dropped, "reduce.spend")->verdict, Verdict::migrates);
+    EXPECT_EQ(dropped.reductions[0].from, "");
 
     Decisions decisions;
     decisions.renamed["spend"] = "revenue";

@@ -98,7 +98,9 @@ TEST(Reload, AnAddedValueGetsANumberAndKeepsTheRows) {
 TEST(Reload, NumbersAreNeverGivenAgain) {
     const auto from = load(reduce("a", "n = \"count()\"") + reduce("b", "n = \"count()\""));
     const auto without = load(reduce("a", "n = \"count()\""));
-    const auto gone = reloaded(meta_of(from), from, without, {}, kOver);
+    config::Decisions decisions;
+    decisions.drop_state = {"b"};
+    const auto gone = reloaded(meta_of(from), from, without, decisions, kOver);
     ASSERT_EQ(gone.retired.size(), 1u);
     EXPECT_EQ(gone.retired[0].number, 2u);
     EXPECT_FALSE(gone.partitions[0].reductions.contains("b"));
