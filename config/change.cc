@@ -554,9 +554,9 @@ std::string refusal(const Edit& edit) {
     for (const Change& change : edit.changes) {
         if (change.verdict == Verdict::breaks) {
             text += (text.empty() ? "" : "; ") + change.key +
-                    (change.after.empty() ? " is gone"
-                                          : " changed from `" + change.before + "` to `" +
-                                                change.after + "`") +
+                    (change.after.empty()
+                         ? " is gone"
+                         : " changed from `" + change.before + "` to `" + change.after + "`") +
                     ": " + change.lost + "; " + change.command;
         }
     }

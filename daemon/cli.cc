@@ -86,6 +86,14 @@ void set_up_reload(CLI::App& app, Command& command) {
                  "wait for the verdict: 0 applied, 78 invalid, 1 valid but refused");
 }
 
+void set_up_compare(CLI::App& app, Command& command) {
+    auto& options = begin<CompareOptions>(command);
+    const std::string what = "a pipeline's name, its file, its state directory, or a snapshot";
+    app.add_option("NAME", options.a, what)->required();
+    app.add_option("OTHER", options.b, "the one to compare it with")->required();
+    add_json(app, options.json, "print the summary as JSON lines, too");
+}
+
 void set_up_run(CLI::App& app, Command& command) {
     auto& options = begin<RunOptions>(command);
     add_file(app, options.file);
@@ -460,7 +468,13 @@ const std::vector<Row>& table() {
          {}},
         {"pause", "hold the input", false, {}, {}, {}},
         {"resume", "let the input go on", false, {}, {}, {}},
-        {"compare", "what differs between two instances", false, {}, {}, {}},
+        {"compare",
+         "which results of two instances differ; exits with 1 if some do",
+         false,
+         {"sluice compare clicks clicks-green",
+          "sluice compare /var/lib/sluice/clicks /backup/before | jq .key"},
+         set_up_compare,
+         {}},
         {"offsets", "positions and lag per partition", false, {}, {}, {}},
         {"eval", "try expressions and files on sample records", false, {}, {}, {}},
         {"tap", "sampled records and results", false, {}, {}, {}},

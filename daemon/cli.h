@@ -43,6 +43,13 @@ struct ReloadOptions {
     bool wait = false;
 };
 
+// `sluice compare NAME OTHER`; each a pipeline's name, its file, its state directory, or a
+// snapshot.
+struct CompareOptions {
+    std::string a, b;
+    bool json = false;
+};
+
 // `sluice check FILE`
 struct CheckOptions {
     std::string file;
@@ -128,9 +135,9 @@ struct DemoOptions {
 };
 
 using Command =
-    std::variant<RunOptions, CheckOptions, PlanOptions, ReloadOptions, StatusOptions, StopOptions,
-                 CheckpointOptions, SavepointOptions, SnapshotOptions, StateOptions, InitOptions,
-                 VersionOptions, DemoOptions>;
+    std::variant<RunOptions, CheckOptions, PlanOptions, ReloadOptions, CompareOptions,
+                 StatusOptions, StopOptions, CheckpointOptions, SavepointOptions, SnapshotOptions,
+                 StateOptions, InitOptions, VersionOptions, DemoOptions>;
 
 // There is nothing to run: help was asked for, or the line is wrong.
 struct Leave {

@@ -1044,13 +1044,22 @@ void Coordinator::set_hold(std::string reason) {
     hold_ = std::move(reason);
 }
 
+// In a replay a seal stands at offsets that are still to be read, and nothing is spilled before it:
+// records that wait for memory would wait for themselves. How much they take is bounded, no worker
+// reads beyond the entries that it knows.
+bool Coordinator::seal_waits_for_records() const {
+    return !live_ && std::ranges::any_of(undertakings_, [](const auto& undertaking) {
+        return undertaking->seals() && undertaking->unanswered != 0;
+    });
+}
+
 void Coordinator::apply_pressure() {
     std::string reason;
     if (stopping_) {
         reason = "stopping";
     } else if (parts_.emitter.blocked()) {
         reason = "the sink's queue is full";
-    } else if (table_bytes() > parts_.memory_bytes) {
+    } else if (table_bytes() > parts_.memory_bytes && !seal_waits_for_records()) {
         reason = "the memory budget is used up";
     } else if (parts_.store.under_pressure()) {
         reason = "RocksDB has too many files in level 0";

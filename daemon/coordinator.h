@@ -214,6 +214,7 @@ class Coordinator {
     bool take_snapshotter_result();
     void list_kept(const state::SnapshotResult& result);
 
+    bool seal_waits_for_records() const;
     std::vector<model::EventTime> acknowledged() const;
     void note_acknowledged();
     void give_up_retained();

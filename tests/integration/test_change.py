@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import signal
+import threading
 
 from harness import daemon as program
 from harness import traffic
@@ -39,6 +40,24 @@ window = { tumbling = "5s" }
 values = { high = "max(quantity)", n = "count()", q = "sum(quantity)" }
 ttl = "none"
 """
+
+
+class Load:
+    """Somebody goes on producing."""
+
+    def __init__(self, produce):
+        self._produce = produce
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.wait(0.05):
+            self._produce()
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
 
 
 class Change(World):
@@ -223,3 +242,89 @@ class Change(World):
         self.produce(200)
         daemon.former_rules = [daemon.rules, daemon.rules]
         self.finish(daemon)
+
+    # ---- blue and green
+
+    def savepoint(self, daemon, name):
+        done = program.command("savepoint", daemon.config, "--name", name, "--json", environment=daemon.environment)
+        self.assertEqual(done.returncode, 0, done.stderr + daemon.log_tail())
+        return json.loads(done.stdout)["path"]
+
+    def compare(self, blue, green):
+        done = program.command("compare", blue.config, green.config, "--json")
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        summaries = {line["summary"]["reduction"]: line["summary"] for line in lines if "summary" in line}
+        return done, summaries, [line for line in lines if "summary" not in line]
+
+    def written_up_to(self, daemon, end):
+        daemon.wait_status(
+            lambda status: all(reduction["frontier"] >= end for reduction in status["reductions"]), f"results up to {end}"
+        )
+
+    def spend(self, name):
+        """{(user, window end): (n, q)}, as Redis has it."""
+        found = {}
+        for key, value in self.database().items():
+            match = re.fullmatch(rb"(.*):spend:(.*):(\d+)", key)
+            if match and match[1].decode() == name:
+                found[match[2].decode(), int(match[3]) + 5_000] = (value[b"n"], value[b"q"])
+        return found
+
+    def check_differences(self, blue, green, differences, summary):
+        """Said is what Redis shows."""
+        mine, theirs = self.spend(blue.name), self.spend(green.name)
+        said = set()
+        for line in differences:
+            place = (line["key"][0], line["window"]["end"])
+            said.add(place)
+            for shown, side in ((mine, line["a"]), (theirs, line["b"])):
+                told = None if side is None else (str(side["n"]).encode(), str(side["q"]).encode())
+                self.assertEqual(shown.get(place), told, line)
+        self.assertTrue(said)
+        for place in set(mine) & set(theirs):
+            if (summary["windows_after"] or 0) < place[1] <= summary["windows_until"]:
+                self.assertEqual(place in said, mine[place] != theirs[place], place)
+
+    def test_a_fork_under_load_is_edited_compared_and_switched_to(self):
+        # The sockets lie in the state directories, where a command finds them by the file.
+        blue = self.sluice(self.write(BEFORE + OTHER), runtime=self.folder / "state")
+        self.record_redis()
+        self.produce(400)
+        blue.start()
+        blue.wait_read(self.ends())
+        load = Load(lambda: self.produce(40))
+        self.addCleanup(load.stop)
+        taken = self.savepoint(blue, "fork")
+        # Same reductions, one of them with a filter and one value more.
+        edited = BEFORE.replace('key = ["user"]', 'filter = "quantity > 1"\nkey = ["user"]').replace(
+            'n = "count()"', 'n = "count()", high = "max(quantity)"'
+        )
+        config = self.write(edited + OTHER, name=f"{self.topic}-green", state_directory="green-state", file="green.toml")
+        green = self.sluice(config, folder="green", runtime=self.folder / "green-state")
+        green.former_rules = [settings.load(blue.config)]
+        green.start("--from", taken)
+        green.wait_ready()
+        load.stop()
+        for daemon in (blue, green):
+            daemon.wait_read(self.ends())
+        # Both have written what the watermark has passed.
+        end = min(one["watermark"] for one in blue.status()["partitions"]) - 5_000
+        for daemon in (blue, green):
+            self.written_up_to(daemon, end)
+        done, summaries, differences = self.compare(blue, green)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(summaries["views"]["different"], 0)
+        self.assertGreater(summaries["views"]["compared"], 0)
+        self.assertEqual(summaries["spend"]["only_b"], ["high"])
+        self.assertEqual({line["reduction"] for line in differences}, {"spend"})
+        self.assertEqual(summaries["spend"]["different"], len(differences))
+        self.check_differences(blue, green, differences, summaries["spend"])
+        # Over to green: blue goes, and what green holds is what its own file says.
+        self.assertEqual(blue.terminate(), 0)
+        self.produce(300)
+        green.wait_read(self.ends())
+        self.assertEqual(green.terminate(), 0)
+        self.assertEqual(green.run("--until", "end"), 0, green.log_tail())
+        done, summaries, _ = self.compare(blue, green)  # without a daemon: from the newest checkpoints
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(summaries["views"]["different"], 0)

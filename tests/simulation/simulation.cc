@@ -90,6 +90,7 @@ class Simulation {
  private:
     void make_job();
     Job::Reduction make_reduction();
+    void give_up(const std::string& id);
     void edit_job();
     config::Pipeline load_job();
     void produce();
@@ -210,6 +211,16 @@ void Simulation::make_job() {
     to_produce_ = random_.between(50, 700);
 }
 
+// By every name that the state may know it by.
+void Simulation::give_up(const std::string& id) {
+    decisions_.drop_state.insert(id);
+    for (const auto& [old, now] : decisions_.renamed) {
+        if (now == id) {
+            decisions_.drop_state.insert(old);
+        }
+    }
+}
+
 // Somebody edits the file between two lives.
 void Simulation::edit_job() {
     static const std::vector<std::string> kValues = {"n", "s", "lo", "hi", "a", "z"};
@@ -237,7 +248,7 @@ void Simulation::edit_job() {
                 break;
             case 2:
                 if (job_.reductions.size() > 1) {
-                    decisions_.drop_state.insert(reduction.id);
+                    give_up(reduction.id);
                     job_.reductions.erase(job_.reductions.begin() +
                                           (&reduction - job_.reductions.data()));
                 }
@@ -245,9 +256,13 @@ void Simulation::edit_job() {
             case 3: {
                 const std::string id = "r" + std::to_string(reductions_made_++);
                 if (random_.one_in(2)) {
+                    // Also what it was called in a file that no life came to run.
+                    for (auto& [old, now] : decisions_.renamed) {
+                        now = now == reduction.id ? id : now;
+                    }
                     decisions_.renamed[reduction.id] = id;
                 } else {
-                    decisions_.drop_state.insert(reduction.id);
+                    give_up(reduction.id);
                 }
                 reduction.id = id;
                 break;
@@ -271,7 +286,7 @@ void Simulation::edit_job() {
                 // Windows that begin where an old one did would have its key in Redis.
                 reduction.window_ms = random_.between(1, 8) * 250;
                 reduction.offset_ms = (reduction.offset_ms + 7) % 250;
-                decisions_.drop_state.insert(reduction.id);
+                give_up(reduction.id);
                 break;
         }
     }
@@ -393,8 +408,7 @@ void Simulation::begin_life(bool last) {
         }
     }
     if (from == "fresh") {
-        rollback_ =
-            Rollback{options.lineage, {}, true, state::inputs_hash(life_->pipeline.inputs)};
+        rollback_ = Rollback{options.lineage, {}, true, state::inputs_hash(life_->pipeline.inputs)};
         say("fresh");
     } else if (!from.empty()) {
         const auto text = state::read_file(*disk_, from + "/" + state::kManifestName, 1 << 20);

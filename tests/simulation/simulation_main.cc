@@ -100,7 +100,8 @@ int main(int argc, char** argv) {
     }
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
-        "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged checkpoints, "
+        "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged "
+        "checkpoints, "
         "%llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts from one\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
