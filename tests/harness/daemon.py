@@ -68,6 +68,7 @@ class Daemon:
         self.config = str(config)
         self.name = name
         self.runtime = pathlib.Path(runtime or self.folder / "run")
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.runtime.mkdir(parents=True, exist_ok=True)
         self.socket_path = str(self.runtime / "control.sock")
         self.log_path = self.folder / "daemon.log"

@@ -264,10 +264,10 @@ class Change(World):
     def spend(self, name):
         """{(user, window end): (n, q)}, as Redis has it."""
         found = {}
-        for key, value in self.database().items():
+        for key, (_, fields, _) in self.database().items():
             match = re.fullmatch(rb"(.*):spend:(.*):(\d+)", key)
             if match and match[1].decode() == name:
-                found[match[2].decode(), int(match[3]) + 5_000] = (value[b"n"], value[b"q"])
+                found[match[2].decode(), int(match[3]) + 5_000] = (fields[b"n"], fields[b"q"])
         return found
 
     def check_differences(self, blue, green, differences, summary):
