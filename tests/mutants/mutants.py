@@ -20,7 +20,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TREE = pathlib.Path(os.environ.get("SLUICE_MUTANT_TREE", ROOT / "build" / "release" / "tests" / "mutants"))
 
-SIMULATION = [str(TREE / "mutant_simulation"), "--seeds", "300"]
+SIMULATION = [str(TREE / "mutant_simulation"), "--seeds", "600"]
 WRITER = [str(TREE / "mutant_io_engine_test")]
 SINK = [str(TREE / "mutant_redis_sink_test")]
 READINESS = [
