@@ -1,6 +1,7 @@
 // The command line: one table of commands, from which parsing, help and "did you mean" are made.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <map>
 #include <optional>

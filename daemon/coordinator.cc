@@ -239,11 +239,6 @@ bool Coordinator::settle() {
         return false;
     }
     // Everything that takes effect below rests on these numbers; they are durable first.
-    if (SLUICE_MUTANT(BARRIER_BEFORE_FSYNC)) {
-        for (std::size_t i = 0; i < complete; ++i) {
-            take_effect(*undertakings_[i]);
-        }
-    }
     if (!entries.empty()) {
         if (auto written = parts_.journal.append(entries); !written) {
             fail(written.error());
@@ -253,9 +248,7 @@ bool Coordinator::settle() {
     for (std::size_t i = 0; i < complete; ++i) {
         const std::unique_ptr<Undertaking> undertaking = std::move(undertakings_.front());
         undertakings_.pop_front();
-        if (!SLUICE_MUTANT(BARRIER_BEFORE_FSYNC)) {
-            take_effect(*undertaking);
-        }
+        take_effect(*undertaking);
     }
     return true;
 }
@@ -792,9 +785,6 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
         // One worker may be behind the others: runs still go in by rising numbers.
         job.number = spilled_ = std::max(spilled_, undertaking.tag);
     }
-    if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
-        undertaking.frontiers = acknowledged();
-    }
     give_up_retained();
     for (std::size_t r = 0; r < meta_.reductions.size(); ++r) {
         state::ReductionMeta& kept = meta_.reductions[r];
@@ -851,7 +841,13 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
                                 reload_->decisions, reload_over_);
             parts_.store.set_reductions(job.meta.reductions);
         }
-        job.before_commit = [letters = &parts_.dead_letters] { return letters->sync(); };
+        job.before_commit = [this](state::CheckpointMeta& meta) {
+            for (std::uint32_t r = 0; SLUICE_MUTANT(FRONTIER_AFTER_SEALS) && r < retained_.size();
+                 ++r) {
+                meta.reductions[r].acknowledged = parts_.sink.acknowledged(r);
+            }
+            return parts_.dead_letters.sync();
+        };
         pauses_[job.number] = undertaking.pause_ns;
     } else {
         job.meta.number = job.number;

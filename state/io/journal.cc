@@ -14,6 +14,7 @@
 
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
+#include "state/model/mutant.h"
 
 namespace sluice::state {
 namespace {
@@ -517,7 +518,8 @@ model::Status Journal::append(std::span<const model::Barrier> barriers) {
         return die(std::move(written.error()));
     }
     SLUICE_FAIL_POINT("journal.before_sync");
-    if (auto synced = file_->sync(); !synced) {
+    if (auto synced = SLUICE_MUTANT(BARRIER_BEFORE_FSYNC) ? model::Status{} : file_->sync();
+        !synced) {
         return die(std::move(synced.error()));
     }
     SLUICE_FAIL_POINT("journal.after_sync");

@@ -278,7 +278,7 @@ model::Status Snapshotter::sync() {
     TRY(disk_.sync_directory(path_));
     TRY(disk_.sync_directory(parent_directory(path_)));
     if (job_.before_commit) {
-        TRY(job_.before_commit());
+        TRY(job_.before_commit(result_.meta));
     }
     SLUICE_FAIL_POINT("snapshot.synced");
     phase_ = Phase::commit;

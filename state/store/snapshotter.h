@@ -55,9 +55,9 @@ struct SnapshotJob {
     };
     std::vector<Stretch> measure;
     std::string inputs_text;  // recorded, durably, before the manifest names its hash
-    // Called before the manifest is written; an error skips the checkpoint. Makes durable what must
-    // be durable with it (dead letters).
-    std::function<model::Status()> before_commit;
+    // Called before the manifest is written, with what it will say; an error skips the checkpoint.
+    // Makes durable what must be durable with it (dead letters).
+    std::function<model::Status(CheckpointMeta&)> before_commit;
 };
 
 struct SnapshotResult {

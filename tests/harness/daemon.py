@@ -74,7 +74,7 @@ class Daemon:
         self.log_path = self.folder / "daemon.log"
         self.prefix = list(command_prefix)
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("SLUICE_")},
+            **{key: value for key, value in os.environ.items() if not key.startswith("SLUICE_") or key == "SLUICE_MUTANT"},
             "RUNTIME_DIRECTORY": str(self.runtime),
             **(environment or {}),
         }

@@ -64,6 +64,12 @@ class SteppedClock final : public model::Clock {
     std::int64_t steady_ = 5'000'000'000;
 };
 
+// Whose turn it is, by the share of each.
+enum class Turn { worker, coordinator, fire, snapshot, sink, background };
+constexpr Turn kTurns[] = {Turn::worker,      Turn::worker,    Turn::worker,   Turn::coordinator,
+                           Turn::coordinator, Turn::fire,      Turn::snapshot, Turn::sink,
+                           Turn::sink,        Turn::background};
+
 // What one process is made of.
 struct Life {
     config::Pipeline pipeline;
@@ -73,6 +79,8 @@ struct Life {
     ingest::DeadLettersInMemory dead_letters;
     std::unique_ptr<daemon::Engine> engine;
     bool running = false;
+    // Some threads get little time, one turn in so many: many an order of events takes slow ones.
+    std::map<Turn, std::uint64_t> slow;
 };
 
 class Simulation {
@@ -383,6 +391,11 @@ void Simulation::begin_life(bool last) {
     life_ = std::make_unique<Life>();
     life_->pipeline = load_job();
     life_->env = state::make_rocks_env(*disk_, {.steps = &life_->background, .clock = &clock_});
+    for (const Turn turn : kTurns) {
+        if (random_.one_in(8)) {
+            life_->slow[turn] = 8u << random_.below(5);
+        }
+    }
     daemon::Engine::Options& options = life_->options;
     options.until_end = last;
     options.decisions = decisions_;
@@ -598,34 +611,36 @@ bool Simulation::step_life() {
         }
         return true;
     }
-    switch (random_.below(10)) {
-        case 0:
-        case 1:
-        case 2:
-            engine.worker(random_.below(engine.worker_count())).step();
+    const Turn turn = kTurns[random_.below(std::size(kTurns))];
+    const std::size_t worker = turn == Turn::worker ? random_.below(engine.worker_count()) : 0;
+    const auto slow = life_->slow.find(turn);
+    if (slow != life_->slow.end() && worker == 0 && !random_.one_in(slow->second)) {
+        return true;
+    }
+    switch (turn) {
+        case Turn::worker:
+            engine.worker(worker).step();
             break;
-        case 3:
-        case 4:
+        case Turn::coordinator:
             engine.coordinator().step();
             break;
-        case 5: {
+        case Turn::fire: {
             auto stepped = engine.fire_step();
             if (!stepped && !disk_->crashed()) {
                 return broken("emitter: ", stepped.error());
             }
             break;
         }
-        case 6:
+        case Turn::snapshot:
             engine.snapshotter().step();
             if (random_.one_in(2)) {
                 engine.completion().step();
             }
             break;
-        case 7:
-        case 8:
+        case Turn::sink:
             engine.sink().step();
             break;
-        case 9:
+        case Turn::background:
             life_->background.step();
             if (random_.one_in(50) && !last_) {
                 static_cast<void>(engine.look_for_partitions(0));

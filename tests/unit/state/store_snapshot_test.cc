@@ -194,7 +194,9 @@ TEST(Snapshot, AHookThatFailsSkipsIt) {
     SnapshotJob job;
     job.number = 1;
     job.meta = meta_of(1);
-    job.before_commit = [] { return model::Status(model::unavailable("dead letters")); };
+    job.before_commit = [](CheckpointMeta&) {
+        return model::Status(model::unavailable("dead letters"));
+    };
     const auto result = p.run(job);
     EXPECT_EQ(result.outcome, Outcome::skipped);
     EXPECT_EQ(result.error.text, "dead letters");
@@ -894,7 +896,7 @@ TEST(Snapshot, AbortedOnesLeaveNoBytesBehind) {
         SnapshotJob job;
         job.number = n;
         job.meta = meta_of(n);
-        job.before_commit = [] { return model::Status(model::unavailable("no")); };
+        job.before_commit = [](CheckpointMeta&) { return model::Status(model::unavailable("no")); };
         EXPECT_EQ(p.run(job).outcome, Outcome::skipped);
     };
     for (model::BarrierNumber n = 2; n < 12; ++n) {
