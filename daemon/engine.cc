@@ -414,10 +414,28 @@ bool Engine::first_checkpoint() {
         stage_ = Stage::sink;
         return true;
     }
+    // A disk that was full for the first checkpoint has room again: the lineage is there already.
+    if (journal_->lineage() != options_.lineage && !begin_lineage()) {
+        return false;
+    }
+    state::SnapshotterOptions options;
+    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
+    options.reserve_bytes = pipeline_.state.reserve_bytes;
+    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
+                                                        catalogue_, inputs_);
+    state::SnapshotJob job;
+    job.number = meta_.number;
+    job.meta = meta_;
+    job.inputs_text = pipeline_.inputs;
+    snapshotter_->submit(std::move(job));
+    return true;
+}
+
+bool Engine::begin_lineage() {
     if (!from_savepoint_ && !resolve_start()) {
         return false;
     }
-    // A lineage begins: numbers go on above everything that this directory has seen, so that newest
+    // Numbers go on above everything that this directory has seen, so that newest
     // stays newest.
     model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
     number = std::max(number, greatest_number());
@@ -445,17 +463,6 @@ bool Engine::first_checkpoint() {
     meta_.reset_sink = forget_ || from_savepoint_;
     meta_.clock = std::max(meta_.clock, seams_.clock.wall_ms());
     meta_.inputs = state::inputs_hash(pipeline_.inputs);
-
-    state::SnapshotterOptions options;
-    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
-    options.reserve_bytes = pipeline_.state.reserve_bytes;
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
-                                                        catalogue_, inputs_);
-    state::SnapshotJob job;
-    job.number = number;
-    job.meta = meta_;
-    job.inputs_text = pipeline_.inputs;
-    snapshotter_->submit(std::move(job));
     return true;
 }
 

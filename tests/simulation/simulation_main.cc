@@ -79,6 +79,8 @@ int main(int argc, char** argv) {
             total.savepoints += run.savepoints;
             total.completions += run.completions;
             total.rollbacks += run.rollbacks;
+            total.full_disks += run.full_disks;
+            total.disk_deaths += run.disk_deaths;
             if (one || !run.failure.empty()) {
                 print(seed, run);
             }
@@ -102,7 +104,7 @@ int main(int argc, char** argv) {
         "records, %llu barriers, %llu losses of "
         "Redis' data, %llu damaged checkpoints, %llu fresh starts, %llu savepoints, %llu of them "
         "seen "
-        "complete, %llu starts from one\n",
+        "complete, %llu starts from one, %llu full disks, %llu lives ended by the disk\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -115,6 +117,8 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.fresh_starts),
         static_cast<unsigned long long>(total.savepoints),
         static_cast<unsigned long long>(total.completions),
-        static_cast<unsigned long long>(total.rollbacks));
+        static_cast<unsigned long long>(total.rollbacks),
+        static_cast<unsigned long long>(total.full_disks),
+        static_cast<unsigned long long>(total.disk_deaths));
     return failed == 0 ? 0 : 1;
 }
