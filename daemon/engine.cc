@@ -463,6 +463,8 @@ bool Engine::begin_lineage() {
     meta_.reset_sink = forget_ || from_savepoint_;
     meta_.clock = std::max(meta_.clock, seams_.clock.wall_ms());
     meta_.inputs = state::inputs_hash(pipeline_.inputs);
+    // What was edited or imported the user has vouched for; from here on it is ours.
+    meta_.provenance = state::Provenance::taken;
     return true;
 }
 
