@@ -13,10 +13,12 @@
 #include "config/change.h"
 #include "config/diagnostic.h"
 #include "config/secret.h"
+#include "config/units.h"
 #include "daemon/check.h"
 #include "daemon/control.h"
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
+#include "daemon/stall_watch.h"
 #include "sinks/socket_transport.h"
 #include "state/io/rocks_env.h"
 #include "state/model/mutant.h"
@@ -31,6 +33,39 @@ constexpr std::int64_t kNotReadyAfterMs = 5000;
 constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
 constexpr std::int64_t kExtendMs = 30'000;
+constexpr std::int64_t kStallMs = 10'000;
+
+// What a start is about, as the status names it.
+std::string_view restore_phase(const Engine& engine) {
+    switch (engine.stage()) {
+        case Engine::Stage::journal:
+            return "locate";
+        case Engine::Stage::restore:
+            switch (engine.restore()->phase()) {
+                case state::Restore::Phase::locate:
+                    return "locate";
+                case state::Restore::Phase::verify:
+                    return "verify";
+                case state::Restore::Phase::restore:
+                    return "restore";
+                case state::Restore::Phase::warm:
+                case state::Restore::Phase::done:
+                case state::Restore::Phase::failed:
+                    break;
+            }
+            return "warm";
+        case Engine::Stage::first:
+        case Engine::Stage::sink:
+            return "sink_check";
+        case Engine::Stage::open:
+            return "open";
+        case Engine::Stage::running:
+            break;
+        case Engine::Stage::failed:
+            return "failed";
+    }
+    return "done";
+}
 
 std::string boot_id() {
     std::random_device random;
@@ -503,12 +538,15 @@ bool Application::start() {
     if (SLUICE_MUTANT(READY_BEFORE_RESTORE)) {
         notify_.ready();
     }
+    StallWatch stall(clock_, kStallMs,
+                     [this](std::int64_t stalled_ms) { say_stalled(stalled_ms); });
     std::string said;
     while (engine_->stage() != Engine::Stage::open) {
         if (stop_requested_) {
             return false;  // nothing was taken: the last checkpoint says it all
         }
         const bool moved = engine_->start_step();
+        stall.moved();
         if (engine_->stage() == Engine::Stage::failed) {
             log_rejections();
             note_failure(engine_->failure().exit_code, engine_->failure().text);
@@ -533,6 +571,7 @@ bool Application::start() {
         feed_watchdog();
         if (moved) {
             notify_.extend_timeout(kExtendMs);
+            show_restore(begun);
             continue;
         }
         notify_.status("Waiting for " + waiting);
@@ -547,6 +586,56 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+// "Restoring: verify 41 %, 61.0MiB of 150.0MiB, 38s to go", with each percent.
+void Application::show_restore(std::int64_t begun_ms) {
+    const state::Restore* restore = engine_->restore();
+    if (restore == nullptr || restore->total_bytes() == 0) {
+        return;
+    }
+    const std::uint64_t total = restore->total_bytes();
+    const std::uint64_t done = std::min(restore->bytes(), total);
+    const std::uint64_t percent = done / (total / 100 + 1) + 1;
+    if (percent == std::exchange(shown_percent_, percent)) {
+        return;
+    }
+    const auto elapsed_ms = static_cast<double>(clock_.steady_ms() - begun_ms);
+    const auto left_ms =
+        done == 0 ? 0.0
+                  : elapsed_ms * static_cast<double>(total - done) / static_cast<double>(done);
+    notify_.status("Restoring: " + std::string(restore_phase(*engine_)) + " " +
+                   std::to_string(done * 100 / total) + " %, " + config::print_size(done) + " of " +
+                   config::print_size(total) + ", " +
+                   config::print_duration(static_cast<std::int64_t>(left_ms / 1000) * 1000) +
+                   " to go");
+}
+
+// Thread `stall`.
+void Application::say_stalled(std::int64_t stalled_ms) {
+    const std::string what = "no progress for " + config::print_duration(stalled_ms / 1000 * 1000);
+    std::string phase;
+    {
+        std::lock_guard lock(status_mutex_);
+        phase = status_.restore.phase;
+        status_.restore.stalled_ms = stalled_ms;
+        for (Condition& condition : status_.conditions) {
+            if (condition.name == "restore" && !condition.ok) {
+                condition.reason = stalled_ms > 0 ? "restoring: " + what : "restoring";
+            }
+        }
+    }
+    if (stalled_ms == 0) {
+        say_stalled_at_ms_ = 0;
+        log_info("the start moves again");
+    } else if (stalled_ms >= say_stalled_at_ms_) {
+        say_stalled_at_ms_ = 2 * stalled_ms;  // a long one is not a flood of lines
+        log_error("the start is stalled: one read or write of the disk does not come back",
+                  {{"phase", phase},
+                   {"for", config::print_duration(stalled_ms / 1000 * 1000)},
+                   {"oldest_io", config::print_duration(static_cast<std::int64_t>(
+                                     disk_->statistics().oldest_us / 1'000'000 * 1000))}});
+    }
 }
 
 void Application::feed_watchdog() {
@@ -999,6 +1088,8 @@ Status Application::make_status() {
         status.restore.from = restore->from();
         status.restore.bytes = restore->bytes();
         status.restore.total_bytes = restore->total_bytes();
+        status.restore.phase = restore_phase(*engine_);
+        status.restore.stalled_ms = 0;
         status.restore.rejected.clear();
         for (const state::Rejection& rejection : restore->rejected()) {
             status.restore.rejected.push_back({rejection.path, rejection.reason});
@@ -1144,8 +1235,18 @@ RunState Application::fill_running(Status& status) {
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
     const state::DiskStatistics io = disk_->statistics();
-    status.io = {std::string(disk_->name()), io.submitted,  io.completed, io.errors, io.in_flight,
-                 io.written_bytes,           io.read_bytes, io.syncs};
+    status.io = {std::string(disk_->name()),
+                 io.submitted,
+                 io.completed,
+                 io.errors,
+                 io.in_flight,
+                 io.written_bytes,
+                 io.read_bytes,
+                 io.syncs,
+                 io.oldest_us,
+                 io.write,
+                 io.read,
+                 io.sync};
     status.room.memory_bytes = table_bytes + engine_->store().memory_bytes();
     status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
     status.room.disk_free_bytes = seen.disk_free;

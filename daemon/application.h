@@ -63,6 +63,8 @@ class Application {
     bool open();         // lock, disk, HTTP
     bool open_engine();  // log, engine: for the current file
     bool start();        // until the gate is open
+    void show_restore(std::int64_t begun_ms);
+    void say_stalled(std::int64_t stalled_ms);
     void log_rejections();
     void feed_watchdog();
     // A reload is over: what runs now ends, and the next engine begins.
@@ -149,6 +151,8 @@ class Application {
     std::vector<Condition> conditions_;  // main thread
     std::int64_t refreshed_ms_ = 0;
     std::int64_t fed_watchdog_ms_ = 0;
+    std::int64_t say_stalled_at_ms_ = 0;  // thread `stall`
+    std::uint64_t shown_percent_ = 0;
     std::uint64_t last_records_ = 0, last_results_ = 0;
     std::string logged_checkpoint_problem_, logged_paused_;
     std::uint64_t logged_checkpoints_ = 0;

@@ -420,98 +420,23 @@ bool Engine::plan_reload() {
 }
 
 state::SnapshotterOptions Engine::snapshotter_options() const {
-    state::SnapshotterOptions options;
-    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
-    options.reserve_bytes = pipeline_.state.reserve_bytes;
-    for (const std::string& text : journal_->reloads()) {
-        if (const auto entry = parse_reload(text)) {
-            options.journaled_inputs.insert(entry->inputs);
-        }
-    }
-    return options;
+    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
+                                                        seams_.clock, *store_, catalogue_, inputs_);
+    state::SnapshotJob job;
+    job.number = meta_.number;
+    job.meta = meta_;
+    job.meta.partitions.insert(job.meta.partitions.end(), start_.resting.begin(),
+                               start_.resting.end());
+    job.inputs_text = in_force_->inputs;
+    snapshotter_->submit(std::move(job));
+    return true;
 }
 
-// The checkpoint's reductions in the pipeline's order; new ones get numbers.
-void Engine::fill_reductions() {
-    std::vector<state::ReductionMeta> ordered;
-    std::uint32_t greatest = daemon::greatest_number(meta_);
-    for (const config::Reduction& reduction : in_force_->reductions) {
-        if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
-            ordered.push_back(*kept);
-            continue;
-        }
-        ordered.push_back(
-            new_reduction(reduction, ++greatest, pipeline_.state.checkpoint_every_ms));
-    }
-    meta_.reductions = std::move(ordered);
-    store_->set_reductions(meta_.reductions);
-}
-
-// ---- the first checkpoint
-// -------------------------------------------------------------------------------------
-
-bool Engine::share_holds(const model::Partition& partition) const {
-    return in_share(in_force_->source.partitions, partition.id);
-}
-
-model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
-    TRY(all, seams_.log.partitions(timeout_ms));
-    std::erase_if(all, [&](const model::Partition& partition) { return !share_holds(partition); });
-    std::sort(all.begin(), all.end());
-    return all;
-}
-
-// A lineage that gives up what is here begins: noted, until there is a snapshot of it.
-model::Status Engine::mark_beginning() {
-    if (!forget_ && from_.empty()) {
-        return {};
-    }
-    TRY(state::write_file_durably(seams_.disk, catalogue_.paths().beginning(),
-                                  from_.empty() ? kForget : from_));
-    SLUICE_FAIL_POINT("begin.noted");
-    return {};
-}
-
-model::Status Engine::unmark_beginning() {
-    SLUICE_FAIL_POINT("begin.first_checkpoint");
-    if (seams_.disk.info(catalogue_.paths().beginning())) {
-        TRY(seams_.disk.remove(catalogue_.paths().beginning()));
-        TRY(seams_.disk.sync_directory(catalogue_.paths().root));
-    }
-    return {};
-}
-
-// Symbolic starts become numbers once, and the numbers are durable before the first poll: a start
-// "latest" that was looked up twice would skip what came in between.
-bool Engine::first_checkpoint() {
-    if (snapshotter_ != nullptr) {
-        if (snapshotter_->step()) {
-            return true;
-        }
-        const auto result = snapshotter_->take_result();
-        INVARIANT(result, "a job ends with a result");
-        snapshotter_.reset();
-        if (result->outcome == state::SnapshotResult::Outcome::skipped) {
-            return wait_for("disk: " + result->error.text);
-        }
-        if (result->outcome == state::SnapshotResult::Outcome::unusable) {
-            return fail(kExitStateBroken, result->error.text);
-        }
-        if (auto unmarked = unmark_beginning(); !unmarked) {
-            return fail(kExitStateBroken, unmarked.error().text);
-        }
-        meta_ = result->meta;
-        kept_ = result->kept;
-        std::erase_if(meta_.partitions, [&](const state::PartitionMeta& partition) {
-            return !share_holds(partition.partition);
-        });
-        stage_ = Stage::sink;
-        return true;
-    }
+bool Engine::begin_lineage() {
     if (!from_savepoint_ && !resolve_start()) {
         return false;
     }
-    // A lineage begins: numbers go on above everything that this directory has seen, so that newest
+    // Numbers go on above everything that this directory has seen, so that newest
     // stays newest.
     model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
     number = std::max(number, greatest_number());
@@ -539,16 +464,8 @@ bool Engine::first_checkpoint() {
     meta_.reset_sink = forget_ || from_savepoint_;
     meta_.clock = std::max(meta_.clock, seams_.clock.wall_ms());
     meta_.inputs = state::inputs_hash(in_force_->inputs);
-
-    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
-                                                        seams_.clock, *store_, catalogue_, inputs_);
-    state::SnapshotJob job;
-    job.number = number;
-    job.meta = meta_;
-    job.meta.partitions.insert(job.meta.partitions.end(), start_.resting.begin(),
-                               start_.resting.end());
-    job.inputs_text = in_force_->inputs;
-    snapshotter_->submit(std::move(job));
+    // What was edited or imported the user has vouched for; from here on it is ours.
+    meta_.provenance = state::Provenance::taken;
     return true;
 }
 

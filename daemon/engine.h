@@ -133,6 +133,7 @@ class Engine {
     bool open_journal();
     bool restore_some();
     bool first_checkpoint();
+    bool begin_lineage();
     bool resolve_start();
     bool has_state();
     model::BarrierNumber greatest_number();

@@ -9,7 +9,8 @@
 //          inputs, and what only the daemon can ask (Kafka still has the offsets, the probe is the
 //          same)
 // RESTORE  wipe STATE/live, link the SST files, copy the small ones, open RocksDB: O(files); from
-//          another file system the tables are copied, too
+//          another file system the tables are copied, too, some at a time, and every byte is
+//          compared on the way
 // WARM     meta row against manifest, dropped frontiers, journal and inputs swept
 // A snapshot that fails is rejected with its reason and the next older one is tried. Nothing of a
 // snapshot is ever renamed or removed here. A directory that once had state and has no usable
@@ -28,7 +29,7 @@
 #include "state/model/result.h"
 #include "state/store/catalogue.h"
 #include "state/store/checkpoint_meta.h"
-#include "state/store/file_copy.h"
+#include "state/store/file_copies.h"
 #include "state/store/inputs.h"
 #include "state/store/store.h"
 
@@ -74,7 +75,8 @@ class Restore {
     const std::vector<Swept>& swept() const { return swept_; }
     std::string from() const { return from_; }       // path of the snapshot; "" on a fresh start
     bool every_byte() const { return every_byte_; }  // all files were read, not only looked at
-    std::uint64_t bytes() const { return bytes_; }   // linked so far
+    // Of the phase: compared in VERIFY (where every byte is read), linked or copied in RESTORE.
+    std::uint64_t bytes() const { return bytes_ + copies_.bytes(); }
     std::uint64_t total_bytes() const { return total_bytes_; }
 
     struct Restored {
@@ -94,7 +96,10 @@ class Restore {
     model::Status restore();
     model::Status warm();
     model::Status begin_directory();
-    model::Result<bool> place_table(const FileMeta& file, const std::string& to);
+    bool on_another_disk(const FileMeta& file);
+    model::Status place_files();
+    model::Status place(const FileMeta& file);
+    model::Status copy_some();
     void next_candidate();
     void reject(const std::string& reason);
     model::Status nothing_left();
@@ -112,9 +117,13 @@ class Restore {
     std::string directory_;
     Check check_ = Check::cheap;
     bool every_byte_ = false;
-    bool asking_ = false;        // the last answer from outside was `unavailable`
-    std::size_t next_file_ = 0;  // of the candidate
-    std::unique_ptr<FileCopy> copy_;
+    bool asking_ = false;              // the last answer from outside was `unavailable`
+    std::size_t next_file_ = 0;        // of the candidate
+    FileCopies copies_;                // of those from `copied_` on
+    std::size_t copied_ = 0;           // of `to_copy_`
+    std::vector<FileMeta> to_copy_;    // tables that cannot be linked
+    std::vector<std::string> linked_;  // not known to be durable
+    bool begun_ = false;               // the live directory is there
     std::uint64_t attempt_ = 0;
     std::unique_ptr<Store> store_;
     std::optional<CheckpointMeta> meta_;

@@ -27,6 +27,7 @@ namespace {
 
 constexpr char kDirectory[] = "/state";
 constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life needs
+constexpr int kLivesWithFailingDisks = 15;       // then it may come to its end
 
 class Random {
  public:
@@ -110,6 +111,7 @@ class Simulation {
     void damage();
     bool broken(const std::string& where, const model::Error& error);
     void trouble();
+    void disk_trouble();
     void look_at_savepoints();
     std::string some_savepoint();
     bool as_wanted(const std::string& key, const std::string& found,
@@ -149,9 +151,12 @@ class Simulation {
     std::unique_ptr<Life> life_;
     int lives_ = 0;
     bool last_ = false;
-    bool rots_ = false;     // checkpoints are damaged on purpose, and no savepoints taken
-    bool damaged_ = false;  // one was
-    bool broken_ = false;   // this life ended because of it
+    bool rots_ = false;        // checkpoints are damaged on purpose, and no savepoints taken
+    bool damaged_ = false;     // one was
+    bool broken_ = false;      // this life ended because of it
+    bool disk_fails_ = false;  // it is full now and then, and an operation fails now and then
+    bool disk_full_ = false;
+    bool disk_failed_ = false;  // in this life
     // Of this lineage.
     using Barriers = std::map<model::BarrierNumber, model::Barrier>;
     Barriers barriers_;
@@ -332,8 +337,12 @@ void Simulation::produce() {
 // What the journal holds, before anything of it is forgotten. Entries that a crash took were never
 // acted on.
 void Simulation::collect_journal() {
+    disk_->set_budget(std::nullopt);  // who reads here repairs a torn tail, and is not on trial
     auto opened = state::Journal::open(*disk_, std::string(kDirectory) + "/journal",
                                        {.boot = "reader" + std::to_string(lives_)});
+    if (disk_full_) {
+        disk_->set_budget(disk_->used_bytes() + random_.below(4000));
+    }
     if (!opened) {
         fail("journal: " + opened.error().text);
         return;
@@ -538,6 +547,11 @@ void Simulation::damage() {
 // The process found that its state is damaged, and leaves: the next one takes an older checkpoint.
 bool Simulation::broken(const std::string& where, const model::Error& error) {
     say(where + error.text);
+    if (disk_failed_ && error.kind != model::ErrorKind::corrupt) {
+        broken_ = true;  // the live state is a cache: the next life has everything
+        ++run_.disk_deaths;
+        return false;
+    }
     if (!damaged_ || error.kind != model::ErrorKind::corrupt) {
         fail(where + error.text);
     }
@@ -603,11 +617,11 @@ bool Simulation::step_life() {
             fail("a record was handed out before the gate opened");
         }
         if (engine.stage() == daemon::Engine::Stage::failed && !disk_->crashed()) {
-            return broken(
-                "the start failed: ",
-                {engine.failure().exit_code == daemon::kExitStateBroken ? model::ErrorKind::corrupt
-                                                                        : model::ErrorKind::invalid,
-                 engine.failure().text});
+            return broken("the start failed: ",
+                          {engine.failure().exit_code == daemon::kExitStateBroken && !disk_failed_
+                               ? model::ErrorKind::corrupt
+                               : model::ErrorKind::invalid,
+                           engine.failure().text});
         }
         return true;
     }
@@ -702,7 +716,32 @@ std::string Simulation::some_savepoint() {
     return entries && !entries->empty() ? (*entries)[random_.below(entries->size())].path : "";
 }
 
+// The disk fills up, at whatever is being written then, and has room again; an operation fails, as
+// a write or as a sync. The last life has a full disk, too, and goes on in it or in one more.
+void Simulation::disk_trouble() {
+    if (disk_full_) {
+        if (random_.one_in(300)) {
+            disk_full_ = false;
+            disk_->set_budget(std::nullopt);
+            say("disk: room again");
+        }
+    } else if (lives_ < kLivesWithFailingDisks && random_.one_in(2500)) {
+        disk_full_ = disk_failed_ = true;
+        disk_->set_budget(disk_->used_bytes() + random_.below(random_.one_in(2) ? 2000 : 60'000));
+        ++run_.full_disks;
+        say("disk: full soon");
+    }
+    if (!last_ && random_.one_in(6000)) {
+        disk_failed_ = true;
+        disk_->fail_at(disk_->operations() + 1 + random_.below(30));
+        say("disk: an operation is to fail");
+    }
+}
+
 void Simulation::trouble() {
+    if (disk_fails_) {
+        disk_trouble();
+    }
     if (last_) {
         return;
     }
@@ -759,6 +798,10 @@ Run Simulation::run() {
     disk_ = std::make_unique<SimulatedDisk>(seed_ ^ 3);
     static_cast<void>(disk_->make_directory(kDirectory));
     static_cast<void>(disk_->sync_directory("/"));
+    disk_fails_ = seed_ % 3 == 0;
+    if (disk_fails_) {
+        pipeline_->state.reserve_bytes = random_.one_in(2) ? 0 : 20'000;
+    }
     auto lives = static_cast<int>(random_.between(2, 6));
     const bool damages = random_.one_in(4);
     for (int life = 1; life <= lives && run_.failure.empty(); ++life) {
@@ -773,6 +816,7 @@ Run Simulation::run() {
             damage();
         }
         broken_ = false;
+        disk_failed_ = disk_full_;
         begin_life(last);
         const std::uint64_t most =
             last ? 40 * kStepsOfALife : static_cast<std::uint64_t>(random_.between(500, 12'000));
@@ -826,7 +870,11 @@ Run Simulation::run() {
             ++lives;
         } else if (last && run_.failure.empty()) {
             // Everything is delivered and acknowledged; the process ends in order.
-            if (!life_->engine->coordinator().last_checkpoint_ok()) {
+            const bool saved = life_->engine->coordinator().last_checkpoint_ok();
+            if (!saved && disk_failed_) {
+                broken_ = true;
+                ++lives;
+            } else if (!saved) {
                 fail("the last checkpoint failed: " +
                      life_->engine->coordinator().report().checkpoint_problem);
             }

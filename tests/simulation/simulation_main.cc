@@ -80,6 +80,8 @@ int main(int argc, char** argv) {
             total.savepoints += run.savepoints;
             total.completions += run.completions;
             total.rollbacks += run.rollbacks;
+            total.full_disks += run.full_disks;
+            total.disk_deaths += run.disk_deaths;
             if (one || !run.failure.empty()) {
                 print(seed, run);
             }
@@ -101,8 +103,9 @@ int main(int argc, char** argv) {
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
         "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged "
-        "checkpoints, "
-        "%llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts from one\n",
+        "checkpoints, %llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts "
+        "from one, %llu full disks, %llu lives ended by the disk
+",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -116,6 +119,8 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.fresh_starts),
         static_cast<unsigned long long>(total.savepoints),
         static_cast<unsigned long long>(total.completions),
-        static_cast<unsigned long long>(total.rollbacks));
+        static_cast<unsigned long long>(total.rollbacks),
+        static_cast<unsigned long long>(total.full_disks),
+        static_cast<unsigned long long>(total.disk_deaths));
     return failed == 0 ? 0 : 1;
 }
