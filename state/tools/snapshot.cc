@@ -9,12 +9,12 @@
 #include "state/store/checksum.h"
 #include "state/store/rocks_options.h"
 #include "state/tools/read_only_disk.h"
+#include "state/tools/table_rows.h"
 
 namespace sluice::state {
 namespace {
 
 constexpr std::size_t kReadBytes = 1 << 20;
-constexpr std::size_t kReadAheadBytes = 2 << 20;
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
@@ -59,68 +59,6 @@ struct Snapshot::Database {
     bool expired(const ReductionMeta& reduction, const RowKey& row) const {
         return reduction.dropped && row.slice_end <= *reduction.dropped;
     }
-};
-
-class Snapshot::Rows final : public RowSource {
- public:
-    Rows(Database& database, std::vector<const ReductionMeta*> reductions)
-        : database_(database), reductions_(std::move(reductions)) {}
-
-    model::Status next() override {
-        while (true) {
-            if (iterator_ == nullptr) {
-                if (at_ == reductions_.size()) {
-                    valid_ = false;
-                    return {};
-                }
-                begin(*reductions_[at_]);
-            } else {
-                iterator_->Next();
-            }
-            if (iterator_->Valid()) {
-                const auto row = parse_row_key(view(iterator_->key()));
-                if (!row) {
-                    return model::corrupt(database_.path + ": a row's key is too short");
-                }
-                row_ = *row;
-                if (database_.expired(*reductions_[at_], row_)) {
-                    continue;
-                }
-                valid_ = true;
-                return {};
-            }
-            valid_ = false;
-            if (const auto status = iterator_->status(); !status.ok()) {
-                return std::unexpected(error_of(status, "reading rows of " + database_.path));
-            }
-            iterator_.reset();
-            ++at_;
-        }
-    }
-    bool valid() const override { return valid_; }
-    const RowKey& key() const override { return row_; }
-    std::string_view row() const override { return view(iterator_->value()); }
-
- private:
-    void begin(const ReductionMeta& reduction) {
-        end_ = end_key(reduction.number);
-        upper_ = end_;
-        auto options = read_options();
-        options.iterate_upper_bound = &upper_;
-        options.readahead_size = kReadAheadBytes;
-        iterator_.reset(
-            database_.rocks->db->NewIterator(options, database_.rocks->handle(reduction.family)));
-        iterator_->Seek(first_key(reduction));
-    }
-
-    Database& database_;
-    const std::vector<const ReductionMeta*> reductions_;
-    std::size_t at_ = 0;
-    std::string end_;
-    rocksdb::Slice upper_;  // into end_
-    std::unique_ptr<rocksdb::Iterator> iterator_;
-    RowKey row_;
-    bool valid_ = false;
 };
 
 // Goes from slice to slice: to the slice's place of the key, then to the first row of the next one.
@@ -315,13 +253,21 @@ model::Status Snapshot::open_database() {
 
 model::Result<std::unique_ptr<RowSource>> Snapshot::rows(std::optional<std::uint32_t> reduction) {
     TRY(open_database());
-    std::vector<const ReductionMeta*> wanted;
+    std::vector<KeyRange> ranges;
     for (const auto& known : database_->ordered) {
         if (!reduction || *reduction == known.number) {
-            wanted.push_back(&known);
+            ranges.push_back({first_key(known), end_key(known.number)});
         }
     }
-    return std::make_unique<Rows>(*database_, std::move(wanted));
+    std::vector<rocksdb::LiveFileMetaData> live;
+    database_->rocks->db->GetLiveFilesMetaData(&live);
+    std::vector<TableFile> tables;
+    tables.reserve(live.size());
+    for (auto& file : live) {
+        tables.push_back(
+            {database_->path + file.name, std::move(file.smallestkey), std::move(file.largestkey)});
+    }
+    return std::make_unique<TableRows>(database_->only_read, std::move(tables), std::move(ranges));
 }
 
 model::Result<std::unique_ptr<RowSource>> Snapshot::rows_of_key(std::uint32_t reduction,
@@ -332,7 +278,8 @@ model::Result<std::unique_ptr<RowSource>> Snapshot::rows_of_key(std::uint32_t re
             return std::make_unique<RowsOfKey>(*database_, known, std::move(encoded_key));
         }
     }
-    return std::make_unique<Rows>(*database_, std::vector<const ReductionMeta*>{});
+    return std::make_unique<TableRows>(database_->only_read, std::vector<TableFile>{},
+                                       std::vector<KeyRange>{});
 }
 
 model::Result<std::uint64_t> Snapshot::estimated_rows() {

@@ -66,7 +66,6 @@ class Snapshot {
 
  private:
     struct Database;
-    class Rows;
     class RowsOfKey;
 
     Snapshot();
