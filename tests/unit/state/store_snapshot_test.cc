@@ -397,6 +397,10 @@ TEST(Restore, FilesSwappedOrGoneAreNoticedAndTheOlderOneIsTaken) {
         EXPECT_EQ(p.meta->number, 2U);
         EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 3}}));
         EXPECT_EQ(scan_all(*p.store, kStandard, 5000), (Counts{{"b", 3}}));
+        ASSERT_EQ(p.restore->rejected().size(), what == "no manifest" ? 0U : 1U);
+        // What a start remembers of the damage, so that the next one finds it by itself.
+        ASSERT_OK(disk->remove("/state/checkpoints/3.damaged"));
+        ASSERT_OK(disk->remove("/state/VERIFY"));
     };
     const auto swap = [&](const std::string& one, const std::string& other) {
         ASSERT_OK(disk->rename(folder + one, "/state/aside"));
@@ -425,6 +429,7 @@ TEST(Restore, FilesSwappedOrGoneAreNoticedAndTheOlderOneIsTaken) {
     {
         Process p(*disk, "whole");
         ASSERT_OK(p.start());
+        ASSERT_TRUE(p.restore->rejected().empty()) << p.restore->rejected()[0].reason;
         EXPECT_EQ(p.meta->number, 3U) << "nothing of it was touched meanwhile";
     }
     ASSERT_OK(disk->remove(folder + std::string(kManifestName)));

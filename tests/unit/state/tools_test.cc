@@ -197,10 +197,12 @@ TEST(Snapshot, RowsOfManyTablesAreMerged) {
     const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
     const auto rows = value_of(snapshot->rows(1));
     int count = 0;
-    for (ASSERT_OK(rows->next()); rows->valid(); ++count) {
+    ASSERT_OK(rows->next());
+    for (; rows->valid(); ++count) {
         const auto found = value_of(snapshot->rows_of_key(1, std::string(rows->key().key)));
         bool same = false;
-        for (ASSERT_OK(found->next()); found->valid();) {
+        ASSERT_OK(found->next());
+        while (found->valid()) {
             same = same ||
                    (found->key().slice_end == rows->key().slice_end && found->row() == rows->row());
             ASSERT_OK(found->next());
