@@ -1,7 +1,9 @@
 #include "state/store/store.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <memory>
 
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
@@ -9,6 +11,7 @@
 #include "state/reduce/cursor.h"
 #include "state/reduce/reduction_folder.h"
 #include "state/store/checksum.h"
+#include "state/store/in_order.h"
 #include "state/store/rocks_options.h"
 #include "state/store/row_key.h"
 #include "state/store/row_source.h"
@@ -25,6 +28,8 @@ constexpr int kOwnFiles = 16;
 // When so many files of the family `short` lie in level 0, where no range deletion reaches them.
 constexpr int kTidyLevel0 = 8;
 constexpr int kCrowdedLevel0 = 16;
+// Of rows in a table that tools have written: bounds the memory of those that are on their way.
+constexpr std::uint64_t kTableRowBytes = 32 << 20;
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
@@ -120,14 +125,15 @@ class RunWriter {
 
     // `path` names the file if a new one is begun.
     template <class Path>
-    model::Status merge(const std::string& key, std::string_view row, const Path& path) {
+    model::Status merge(std::string_view key, std::string_view row, const Path& path) {
         if (writer_ && writer_->FileSize() >= target_bytes_) {
             TRY(cut());
         }
         if (!writer_) {
             TRY(begin(path()));
         }
-        return check(writer_->Merge(key, rocksdb::Slice(row.data(), row.size())));
+        return check(writer_->Merge(rocksdb::Slice(key.data(), key.size()),
+                                    rocksdb::Slice(row.data(), row.size())));
     }
     // A file of its own for one row that replaces what is there.
     model::Status put(std::string_view key, const std::string& value, const std::string& path) {
@@ -175,6 +181,30 @@ class RunWriter {
 };
 
 }  // namespace
+
+// Rows of one table that is to be written: sizes of key and row, then their bytes.
+struct Store::TablePart {
+    Family family = Family::standard;
+    std::string path;
+    std::size_t file = 0;  // of the family's files
+    std::string rows;
+    std::vector<PreparedRun::File> files;
+    std::uint64_t bytes = 0;  // as it was written
+    model::Status status;
+
+    void add(std::string_view prefix, const RowKey& key, std::string_view row) {
+        char head[8 + kRowHeaderBytes];
+        const std::uint32_t sizes[2] = {
+            static_cast<std::uint32_t>(kRowHeaderBytes + key.key.size()),
+            static_cast<std::uint32_t>(row.size())};
+        std::memcpy(head, sizes, sizeof sizes);
+        std::memcpy(head + 8, prefix.data(), kSlicePrefixBytes);
+        write_big_endian(head + 8 + kSlicePrefixBytes, key.hash);
+        rows.append(head, sizeof head);
+        rows.append(key.key);
+        rows.append(row);
+    }
+};
 
 struct Store::Held {
     std::uint64_t serial;
@@ -289,7 +319,7 @@ model::Result<PreparedRun> Store::make_run(model::BarrierNumber number, const Ch
         remove_files(run);
         return std::unexpected(std::move(status.error()));
     }
-    run.bytes = standard.bytes() + brief.bytes();
+    run.bytes += standard.bytes() + brief.bytes();
     SLUICE_FAIL_POINT("run.written");
     return run;
 }
@@ -361,14 +391,38 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
 
 model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                                              const CheckpointMeta& meta, RowSource& rows) {
+    const std::size_t most = std::min<std::uint64_t>(kTableRowBytes, options_.target_file_bytes);
     return make_run(
-        number, meta,
-        [&](PreparedRun& run, RunWriter& standard, RunWriter& brief) -> model::Status {
-            const auto path = [this] { return next_run_path(); };
+        number, meta, [&](PreparedRun& run, RunWriter& /*standard*/, RunWriter&) -> model::Status {
+            InOrder<TablePart> parts(
+                options_.writers, options_.writers,
+                [this](TablePart& part, unsigned) { part.status = write_table(part); });
+            const auto take = [&]() -> model::Status {
+                const auto part = parts.take();
+                TRY(std::move(part->status));
+                auto& files = part->family == Family::standard ? run.standard : run.brief;
+                files[part->file].checksum = part->files.front().checksum;
+                run.bytes += part->bytes;
+                return {};
+            };
+            std::unique_ptr<TablePart> part;
+            const auto submit = [&]() -> model::Status {
+                if (part == nullptr) {
+                    return {};
+                }
+                if (parts.full()) {
+                    TRY(take());
+                }
+                auto& files = part->family == Family::standard ? run.standard : run.brief;
+                part->file = files.size();
+                part->path = next_run_path();
+                files.push_back({part->path, {}});  // so that it is removed if this fails
+                parts.submit(std::move(part));
+                return {};
+            };
             RowKey slice;  // of the row before; reduction 0: none
             Family family = Family::standard;
             std::string prefix;
-            std::string key;
             while (true) {
                 TRY(rows.next());
                 if (!rows.valid()) {
@@ -377,21 +431,48 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                 const RowKey& at = rows.key();
                 if (at.reduction != slice.reduction || at.slice_end != slice.slice_end ||
                     at.accepted_from != slice.accepted_from) {
-                    if (family == Family::brief) {
-                        TRY(brief.cut());
+                    const auto next_family = family_of(at.reduction);
+                    if (family != next_family || family == Family::brief) {
+                        TRY(submit());
                     }
                     slice = at;
-                    family = family_of(at.reduction);
+                    family = next_family;
                     prefix = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
                     ++run.slices;
                 }
-                key = prefix;
-                append_row(key, at.hash, at.key);
-                TRY((family == Family::standard ? standard : brief).merge(key, rows.row(), path));
+                if (part == nullptr) {
+                    part = std::make_unique<TablePart>();
+                    part->family = family;
+                }
+                part->add(prefix, at, rows.row());
                 ++run.rows;
+                if (part->rows.size() >= most) {
+                    TRY(submit());
+                }
+            }
+            TRY(submit());
+            while (!parts.empty()) {
+                TRY(take());
             }
             return {};
         });
+}
+
+model::Status Store::write_table(TablePart& part) const {
+    RunWriter writer(*rocks_, part.family, std::numeric_limits<std::uint64_t>::max(), part.files);
+    const auto path = [&part] { return part.path; };
+    const char* at = part.rows.data();
+    const char* const end = at + part.rows.size();
+    while (at != end) {
+        std::uint32_t sizes[2];
+        std::memcpy(sizes, at, sizeof sizes);
+        at += sizeof sizes;
+        TRY(writer.merge({at, sizes[0]}, {at + sizes[0], sizes[1]}, path));
+        at += sizes[0] + sizes[1];
+    }
+    TRY(writer.cut());
+    part.bytes = writer.bytes();
+    return {};
 }
 
 std::string Store::next_run_path() {

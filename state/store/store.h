@@ -57,6 +57,7 @@ struct StoreOptions {
     rocksdb::Env* env = nullptr;  // over `disk`
     std::uint64_t block_cache_bytes = 8ull << 20;
     std::uint64_t target_file_bytes = 64ull << 20;
+    unsigned writers = 0;           // threads of write_rows(); 0: the caller writes
     bool background_steps = false;  // the environment queues background work (rocks_env.h)
 };
 
@@ -128,7 +129,8 @@ class Store {
     // then, and the files are removed.
     model::Result<PreparedRun> write_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                          const Discards& discards);
-    // The same for the rows of `rows` instead of tables: how tools fill a new snapshot.
+    // The same for the rows of `rows` instead of tables: how tools fill a new snapshot. Memory:
+    // 32 MiB of rows for each writer and as much again, and what RocksDB holds of a table's blocks.
     model::Result<PreparedRun> write_rows(model::BarrierNumber number, const CheckpointMeta& meta,
                                           RowSource& rows);
     // Ingests a run (one IngestExternalFiles over both families, by link) and takes its tables out
@@ -181,7 +183,8 @@ class Store {
     bool under_pressure() const { return level0_files() > 24; }
 
  private:
-    struct Held;                                               // a table of the view
+    struct Held;  // a table of the view
+    struct TablePart;
     using Slice = std::pair<std::uint32_t, model::EventTime>;  // reduction number, end
     using Tables = std::map<Slice, std::vector<std::shared_ptr<const Held>>>;
 
@@ -203,6 +206,7 @@ class Store {
     template <class Rows>
     model::Result<PreparedRun> make_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                         const Rows& rows);
+    model::Status write_table(TablePart& part) const;
     void remove_files(const PreparedRun& run);
     model::Status unusable(model::Error error);
 

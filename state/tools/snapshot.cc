@@ -10,12 +10,12 @@
 #include "state/store/rocks_options.h"
 #include "state/tools/former_rows.h"
 #include "state/tools/read_only_disk.h"
+#include "state/tools/table_rows.h"
 
 namespace sluice::state {
 namespace {
 
 constexpr std::size_t kReadBytes = 1 << 20;
-constexpr std::size_t kReadAheadBytes = 2 << 20;
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
@@ -58,61 +58,19 @@ struct Snapshot::Database {
     std::vector<ReductionMeta> ordered;  // by number, with their former rows
     std::unique_ptr<rocksdb::Env> env;
     std::unique_ptr<Rocks> rocks;
-};
 
-// Of one number.
-class Snapshot::Rows final : public RowSource {
- public:
-    Rows(Database& database, const ReductionMeta& reduction)
-        : database_(database), end_(end_key(reduction.number)), upper_(end_) {
-        auto options = read_options();
-        options.iterate_upper_bound = &upper_;
-        options.readahead_size = kReadAheadBytes;
-        iterator_.reset(
-            database_.rocks->db->NewIterator(options, database_.rocks->handle(reduction.family)));
-        first_ = first_key(reduction);
-        dropped_ = reduction.dropped;
-    }
-
-    model::Status next() override {
-        while (true) {
-            if (first_) {
-                iterator_->Seek(*first_);
-                first_.reset();
-            } else {
-                iterator_->Next();
-            }
-            valid_ = iterator_->Valid();
-            if (!valid_) {
-                if (const auto status = iterator_->status(); !status.ok()) {
-                    return std::unexpected(error_of(status, "reading rows of " + database_.path));
-                }
-                return {};
-            }
-            const auto row = parse_row_key(view(iterator_->key()));
-            if (!row) {
-                valid_ = false;
-                return model::corrupt(database_.path + ": a row's key is too short");
-            }
-            row_ = *row;
-            if (!expired(dropped_, row_)) {
-                return {};
-            }
+    // The rows of some ranges of keys, which ascend.
+    std::unique_ptr<RowSource> rows_in(std::vector<KeyRange> ranges) {
+        std::vector<rocksdb::LiveFileMetaData> live;
+        rocks->db->GetLiveFilesMetaData(&live);
+        std::vector<TableFile> tables;
+        tables.reserve(live.size());
+        for (auto& file : live) {
+            tables.push_back(
+                {path + file.name, std::move(file.smallestkey), std::move(file.largestkey)});
         }
+        return std::make_unique<TableRows>(only_read, std::move(tables), std::move(ranges));
     }
-    bool valid() const override { return valid_; }
-    const RowKey& key() const override { return row_; }
-    std::string_view row() const override { return view(iterator_->value()); }
-
- private:
-    Database& database_;
-    const std::string end_;
-    const rocksdb::Slice upper_;  // into end_
-    std::unique_ptr<rocksdb::Iterator> iterator_;
-    std::optional<std::string> first_;  // where to begin; empty: it was begun
-    std::optional<model::EventTime> dropped_;
-    RowKey row_;
-    bool valid_ = false;
 };
 
 // Goes from slice to slice: to the slice's place of the key, then to the first row of the next one.
@@ -332,7 +290,7 @@ model::Result<std::unique_ptr<RowSource>> Snapshot::rows(std::optional<std::uint
     for (const auto& known : database_->ordered) {
         if (!reduction || *reduction == known.number) {
             sources.push_back(of_all_definitions(known, [&](const ReductionMeta& one) {
-                return std::make_unique<Rows>(*database_, one);
+                return database_->rows_in({{first_key(one), end_key(one.number)}});
             }));
         }
     }

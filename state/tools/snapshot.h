@@ -68,7 +68,6 @@ class Snapshot {
 
  private:
     struct Database;
-    class Rows;
     class RowsOfKey;
 
     Snapshot();

@@ -165,6 +165,88 @@ TEST(Snapshot, FindsAKeyInEveryWindowAndNoOther) {
     EXPECT_FALSE(none->valid());
 }
 
+// Runs overlap as those of a daemon do; what is read of them is what RocksDB merges.
+TEST(Snapshot, RowsOfManyTablesAreMerged) {
+    const auto disk = new_disk();
+    const auto meta = tool_meta();
+    std::string all = header_line(meta, tool_inputs());
+    const auto made = value_of(NewSnapshot::begin(*disk, "/state/a", 2));
+    const Shapes shapes(meta, tool_inputs());
+    for (int run = 0; run < 6; ++run) {
+        std::string text = header_line(meta, tool_inputs());
+        for (int i = 0; i < 300; ++i) {
+            // Of some keys each run has a row, of others only one.
+            const int key = i % 3 == 0 ? i : 1000 * run + i;
+            const auto line = R"({"reduction":"short","window":{"end":)" +
+                              std::to_string(2000 + 1000 * (i % 4)) + R"(},"key":["k)" +
+                              std::to_string(key) + R"("],"state":[{"count":)" +
+                              std::to_string(run + 1) + R"(},{"sum":1}]})" + "\n";
+            text += line;
+            all += line;
+        }
+        const auto name = "/state/run-" + std::to_string(run);
+        ASSERT_OK(import_text(*disk, name, text));
+        const auto part = value_of(Snapshot::open(*disk, name));
+        const auto rows = value_of(part->rows());
+        ASSERT_OK(made->add(meta, *rows));
+    }
+    ASSERT_OK(made->commit(meta, tool_inputs()));
+    ASSERT_OK(import_text(*disk, "/state/b", all));
+    const auto merged = value_of(dump_text(*disk, "/state/a"));
+    EXPECT_EQ(merged, value_of(dump_text(*disk, "/state/b")));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto rows = value_of(snapshot->rows(1));
+    int count = 0;
+    ASSERT_OK(rows->next());
+    for (; rows->valid(); ++count) {
+        const auto found = value_of(snapshot->rows_of_key(1, std::string(rows->key().key)));
+        bool same = false;
+        ASSERT_OK(found->next());
+        while (found->valid()) {
+            same = same ||
+                   (found->key().slice_end == rows->key().slice_end && found->row() == rows->row());
+            ASSERT_OK(found->next());
+        }
+        EXPECT_TRUE(same);
+        ASSERT_OK(rows->next());
+    }
+    EXPECT_EQ(count, 100 + 6 * 200);
+    EXPECT_FALSE(value_of(snapshot->rows(2))->valid());
+}
+
+TEST(Snapshot, ADamagedTableIsAnErrorOrNotPartOfTheRows) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(3, 60)));
+    const auto expected = value_of(dump_text(*disk, "/state/a"));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto dump = [&]() -> model::Result<std::string> {
+        TRY(rows, snapshot->rows());
+        return dump_text(snapshot->meta(), snapshot->inputs_text(), *rows);
+    };
+    ASSERT_EQ(value_of(dump()), expected);  // the database is open from here on
+    int detected = 0;
+    for (const auto& file : snapshot->meta().files) {
+        const auto path = "/state/a/" + file.name;
+        if (!file.name.ends_with(".sst")) {
+            continue;
+        }
+        for (std::uint64_t at = 0; at < file.size; ++at) {
+            ASSERT_OK(disk->flip(path, at, 0x11));
+            const auto outcome = dump();
+            if (outcome) {
+                ASSERT_EQ(*outcome, expected) << file.name << " at " << at;
+            } else {
+                ++detected;
+                ASSERT_EQ(outcome.error().kind, model::ErrorKind::corrupt);
+                ASSERT_NE(outcome.error().text.find(file.name), std::string::npos);
+            }
+            ASSERT_OK(disk->flip(path, at, 0x11));
+        }
+        ASSERT_EQ(value_of(dump()), expected);
+    }
+    EXPECT_GT(detected, 3000);
+}
+
 TEST(Snapshot, VerifyNamesTheFile) {
     const auto original = new_disk();
     ASSERT_OK(import_text(*original, "/state/a", some_lines(1, 30)));
