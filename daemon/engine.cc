@@ -420,6 +420,98 @@ bool Engine::plan_reload() {
 }
 
 state::SnapshotterOptions Engine::snapshotter_options() const {
+    state::SnapshotterOptions options;
+    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
+    options.reserve_bytes = pipeline_.state.reserve_bytes;
+    for (const std::string& text : journal_->reloads()) {
+        if (const auto entry = parse_reload(text)) {
+            options.journaled_inputs.insert(entry->inputs);
+        }
+    }
+    return options;
+}
+
+// The checkpoint's reductions in the pipeline's order; new ones get numbers.
+void Engine::fill_reductions() {
+    std::vector<state::ReductionMeta> ordered;
+    std::uint32_t greatest = daemon::greatest_number(meta_);
+    for (const config::Reduction& reduction : in_force_->reductions) {
+        if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
+            ordered.push_back(*kept);
+            continue;
+        }
+        ordered.push_back(
+            new_reduction(reduction, ++greatest, pipeline_.state.checkpoint_every_ms));
+    }
+    meta_.reductions = std::move(ordered);
+    store_->set_reductions(meta_.reductions);
+}
+
+// ---- the first checkpoint
+// -------------------------------------------------------------------------------------
+
+bool Engine::share_holds(const model::Partition& partition) const {
+    return in_share(in_force_->source.partitions, partition.id);
+}
+
+model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
+    TRY(all, seams_.log.partitions(timeout_ms));
+    std::erase_if(all, [&](const model::Partition& partition) { return !share_holds(partition); });
+    std::sort(all.begin(), all.end());
+    return all;
+}
+
+// A lineage that gives up what is here begins: noted, until there is a snapshot of it.
+model::Status Engine::mark_beginning() {
+    if (!forget_ && from_.empty()) {
+        return {};
+    }
+    TRY(state::write_file_durably(seams_.disk, catalogue_.paths().beginning(),
+                                  from_.empty() ? kForget : from_));
+    SLUICE_FAIL_POINT("begin.noted");
+    return {};
+}
+
+model::Status Engine::unmark_beginning() {
+    SLUICE_FAIL_POINT("begin.first_checkpoint");
+    if (seams_.disk.info(catalogue_.paths().beginning())) {
+        TRY(seams_.disk.remove(catalogue_.paths().beginning()));
+        TRY(seams_.disk.sync_directory(catalogue_.paths().root));
+    }
+    return {};
+}
+
+// Symbolic starts become numbers once, and the numbers are durable before the first poll: a start
+// "latest" that was looked up twice would skip what came in between.
+bool Engine::first_checkpoint() {
+    if (snapshotter_ != nullptr) {
+        if (snapshotter_->step()) {
+            return true;
+        }
+        const auto result = snapshotter_->take_result();
+        INVARIANT(result, "a job ends with a result");
+        snapshotter_.reset();
+        if (result->outcome == state::SnapshotResult::Outcome::skipped) {
+            return wait_for("disk: " + result->error.text);
+        }
+        if (result->outcome == state::SnapshotResult::Outcome::unusable) {
+            return fail(kExitStateBroken, result->error.text);
+        }
+        if (auto unmarked = unmark_beginning(); !unmarked) {
+            return fail(kExitStateBroken, unmarked.error().text);
+        }
+        meta_ = result->meta;
+        kept_ = result->kept;
+        std::erase_if(meta_.partitions, [&](const state::PartitionMeta& partition) {
+            return !share_holds(partition.partition);
+        });
+        stage_ = Stage::sink;
+        return true;
+    }
+    // A disk that was full for the first checkpoint has room again: the lineage is there already.
+    if (journal_->lineage() != options_.lineage && !begin_lineage()) {
+        return false;
+    }
     snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
                                                         seams_.clock, *store_, catalogue_, inputs_);
     state::SnapshotJob job;
