@@ -144,6 +144,7 @@ class Simulation {
     int reductions_made_ = 0;
     bool edits_ = false;
     std::uint64_t memory_bytes_ = 0;  // 0: as the file says
+    std::uint64_t reserve_bytes_ = 0;
     std::vector<model::Partition> partitions_;
     std::int64_t produced_ = 0;
     std::int64_t to_produce_ = 0;
@@ -202,6 +203,7 @@ config::Pipeline Simulation::load_job() {
     if (memory_bytes_ != 0) {
         loaded.pipeline->state.memory_bytes = memory_bytes_;
     }
+    loaded.pipeline->state.reserve_bytes = reserve_bytes_;
     jobs_.by_inputs[state::inputs_hash(loaded.pipeline->inputs)] = job_;
     return std::move(*loaded.pipeline);
 }
@@ -800,7 +802,7 @@ Run Simulation::run() {
     static_cast<void>(disk_->sync_directory("/"));
     disk_fails_ = seed_ % 3 == 0;
     if (disk_fails_) {
-        pipeline_->state.reserve_bytes = random_.one_in(2) ? 0 : 20'000;
+        reserve_bytes_ = random_.one_in(2) ? 0 : 20'000;
     }
     auto lives = static_cast<int>(random_.between(2, 6));
     const bool damages = random_.one_in(4);

@@ -104,10 +104,9 @@ int main(int argc, char** argv) {
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
         "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged "
         "checkpoints, %llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts "
-        "from one, %llu full disks, %llu lives ended by the disk
-        ",
-        static_cast<unsigned long long>(seeds),
-        static_cast<unsigned long long>(first), static_cast<unsigned long long>(failed.load()),
+        "from one, %llu full disks, %llu lives ended by the disk\n",
+        static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
+        static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
         static_cast<unsigned long long>(total.crashes),
         static_cast<unsigned long long>(total.checkpoints),
