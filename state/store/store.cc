@@ -234,7 +234,27 @@ void Store::set_reductions(const std::vector<ReductionMeta>& reductions) {
         INVARIANT(reduction.number != 0, "reductions are numbered from 1");
         const auto [it, made] = families_.try_emplace(reduction.number, reduction.family);
         INVARIANT(made || it->second == reduction.family, "a reduction stays in its family");
+        for (const FormerRows& former : reduction.former) {
+            families_.try_emplace(former.number, former.family);
+        }
+        former_[reduction.number] = reduction.former;
     }
+}
+
+void Store::set_retired(const std::vector<RetiredRows>& retired) {
+    for (const RetiredRows& one : retired) {
+        {
+            const std::lock_guard lock(families_mutex_);
+            families_.try_emplace(one.number, one.family);
+        }
+        dropped_->raise(one.number, model::kAfterAll);
+    }
+}
+
+std::vector<FormerRows> Store::former_of(std::uint32_t reduction) const {
+    const std::lock_guard lock(families_mutex_);
+    const auto found = former_.find(reduction);
+    return found == former_.end() ? std::vector<FormerRows>{} : found->second;
 }
 
 Family Store::family_of(std::uint32_t reduction) const {
@@ -530,18 +550,12 @@ model::Result<PreparedRun> Store::ingest(model::BarrierNumber number, const Chec
     return run;
 }
 
-model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
-                                                      model::EventTime slice_end,
-                                                      std::optional<RowPosition> after) const {
-    std::vector<std::unique_ptr<RowCursor>> sources;
-    if (slice_end <= dropped_->frontier(reduction)) {
-        return merge_cursors(std::move(sources));
-    }
-    const auto family = family_of(reduction);
-    const std::lock_guard swap(swap_mutex_);
+void Store::add_sources(std::uint32_t number, model::EventTime slice_end,
+                        const std::optional<RowPosition>& after,
+                        std::vector<std::unique_ptr<RowCursor>>& sources) const {
     {
         const std::lock_guard lock(tables_mutex_);
-        if (const auto it = tables_.find({reduction, slice_end}); it != tables_.end()) {
+        if (const auto it = tables_.find({number, slice_end}); it != tables_.end()) {
             for (const auto& held : it->second) {
                 auto rows = cursor_over(held->table);
                 if (after) {
@@ -551,9 +565,61 @@ model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
             }
         }
     }
-    sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family), reduction,
-                                                    slice_end, after));
+    sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family_of(number)),
+                                                    number, slice_end, after));
+}
+
+model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
+                                                      model::EventTime slice_end,
+                                                      std::optional<RowPosition> after) const {
+    std::vector<std::unique_ptr<RowCursor>> sources;
+    if (slice_end <= dropped_->frontier(reduction)) {
+        return merge_cursors(std::move(sources));
+    }
+    const std::lock_guard swap(swap_mutex_);
+    add_sources(reduction, slice_end, after, sources);
+    for (FormerRows& former : former_of(reduction)) {
+        std::vector<std::unique_ptr<RowCursor>> rows;
+        add_sources(former.number, slice_end, after, rows);
+        sources.push_back(
+            rearrange_cursor(merge_cursors(std::move(rows)), std::move(former.calls)));
+    }
     return merge_cursors(std::move(sources));
+}
+
+model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
+                                 std::set<model::EventTime>& ends) const {
+    // Of one more than any slice end: the first byte string that is no longer of this number.
+    std::string end;
+    append_big_endian(end, number + 1);
+    const rocksdb::Slice upper(end);
+    auto options = read_options();
+    options.fill_cache = true;
+    options.iterate_upper_bound = &upper;
+    {
+        const std::lock_guard lock(tables_mutex_);
+        for (auto it = tables_.upper_bound({number, after});
+             it != tables_.end() && it->first.first == number; ++it) {
+            ends.insert(it->first.second);
+        }
+    }
+    const std::unique_ptr<rocksdb::Iterator> iterator(
+        rocks_->db->NewIterator(options, rocks_->handle(family_of(number))));
+    for (iterator->Seek(time_prefix(number, after + 1)); iterator->Valid();) {
+        const auto row = parse_row_key(view(iterator->key()));
+        if (!row) {
+            return model::corrupt("a row's key in RocksDB is too short");
+        }
+        ends.insert(row->slice_end);
+        if (row->slice_end == model::kAfterAll) {
+            break;
+        }
+        iterator->Seek(time_prefix(number, row->slice_end + 1));
+    }
+    if (const auto status = iterator->status(); !status.ok()) {
+        return std::unexpected(error_of(status, "looking for windows"));
+    }
+    return {};
 }
 
 model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t reduction,
@@ -563,58 +629,55 @@ model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t 
         return std::vector<model::EventTime>{};
     }
     std::set<model::EventTime> ends;
-    const auto family = family_of(reduction);
-    // Of one more than any slice end: the first byte string that is no longer of this reduction.
-    std::string end;
-    append_big_endian(end, reduction + 1);
-    const rocksdb::Slice upper(end);
-    auto options = read_options();
-    options.fill_cache = true;
-    options.iterate_upper_bound = &upper;
-    std::unique_ptr<rocksdb::Iterator> iterator;
-    {
-        const std::lock_guard swap(swap_mutex_);
-        {
-            const std::lock_guard lock(tables_mutex_);
-            for (auto it = tables_.upper_bound({reduction, after});
-                 it != tables_.end() && it->first.first == reduction; ++it) {
-                ends.insert(it->first.second);
-            }
-        }
-        iterator.reset(rocks_->db->NewIterator(options, rocks_->handle(family)));
-    }
-    for (iterator->Seek(time_prefix(reduction, after + 1)); iterator->Valid();) {
-        const auto row = parse_row_key(view(iterator->key()));
-        if (!row) {
-            return model::corrupt("a row's key in RocksDB is too short");
-        }
-        ends.insert(row->slice_end);
-        if (row->slice_end == model::kAfterAll) {
-            break;
-        }
-        iterator->Seek(time_prefix(reduction, row->slice_end + 1));
-    }
-    if (const auto status = iterator->status(); !status.ok()) {
-        return std::unexpected(error_of(status, "looking for windows"));
+    const std::lock_guard swap(swap_mutex_);
+    TRY(add_windows(reduction, after, ends));
+    for (const FormerRows& former : former_of(reduction)) {
+        TRY(add_windows(former.number, after, ends));
     }
     return std::vector<model::EventTime>(ends.begin(), ends.end());
 }
 
 void Store::restore_dropped(std::uint32_t reduction, model::EventTime frontier) {
     dropped_->raise(reduction, frontier);
+    for (const FormerRows& former : former_of(reduction)) {
+        dropped_->raise(former.number, frontier);
+    }
 }
 
 model::Status Store::set_dropped(std::uint32_t reduction, model::EventTime frontier) {
-    if (!dropped_->raise(reduction, frontier)) {
-        return {};
+    std::vector<std::uint32_t> numbers{reduction};
+    for (const FormerRows& former : former_of(reduction)) {
+        numbers.push_back(former.number);
     }
-    {
-        const auto gone = take_out([&](const Slice& slice, const Held&) {
-            return slice.first == reduction && slice.second <= frontier;
-        });
+    for (const std::uint32_t number : numbers) {
+        if (!dropped_->raise(number, frontier)) {
+            continue;
+        }
+        {
+            const auto gone = take_out([&](const Slice& slice, const Held&) {
+                return slice.first == number && slice.second <= frontier;
+            });
+        }
+        if (auto status = drop_files(number, frontier); !status) {
+            return unusable(std::move(status.error()));
+        }
     }
-    if (auto status = drop_files(reduction, frontier); !status) {
-        return unusable(std::move(status.error()));
+    return {};
+}
+
+model::Status Store::drop_retired(const std::vector<RetiredRows>& retired) {
+    set_retired(retired);
+    for (const RetiredRows& one : retired) {
+        if (!retired_.insert(one.number).second) {
+            continue;
+        }
+        {
+            const auto gone = take_out(
+                [&](const Slice& slice, const Held&) { return slice.first == one.number; });
+        }
+        if (auto status = drop_files(one.number, model::kAfterAll); !status) {
+            return unusable(std::move(status.error()));
+        }
     }
     return {};
 }

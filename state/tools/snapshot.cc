@@ -8,6 +8,7 @@
 #include "state/store/catalogue.h"
 #include "state/store/checksum.h"
 #include "state/store/rocks_options.h"
+#include "state/tools/former_rows.h"
 #include "state/tools/read_only_disk.h"
 #include "state/tools/table_rows.h"
 
@@ -32,6 +33,9 @@ std::string first_key(const ReductionMeta& reduction) {
     }
     return key;
 }
+bool expired(const std::optional<model::EventTime>& dropped, const RowKey& row) {
+    return dropped && row.slice_end <= *dropped;
+}
 std::string end_key(std::uint32_t reduction) {
     std::string key;
     append_big_endian(key, reduction + 1);
@@ -51,13 +55,21 @@ struct Snapshot::Database {
     const Options options;
     CheckpointMeta meta;
     std::string inputs;
-    std::vector<ReductionMeta> ordered;  // by number
+    std::vector<ReductionMeta> ordered;  // by number, with their former rows
     std::unique_ptr<rocksdb::Env> env;
     std::unique_ptr<Rocks> rocks;
 
-    // Rows of a reduction that are not expired begin at a key of their own.
-    bool expired(const ReductionMeta& reduction, const RowKey& row) const {
-        return reduction.dropped && row.slice_end <= *reduction.dropped;
+    // The rows of some ranges of keys, which ascend.
+    std::unique_ptr<RowSource> rows_in(std::vector<KeyRange> ranges) {
+        std::vector<rocksdb::LiveFileMetaData> live;
+        rocks->db->GetLiveFilesMetaData(&live);
+        std::vector<TableFile> tables;
+        tables.reserve(live.size());
+        for (auto& file : live) {
+            tables.push_back(
+                {path + file.name, std::move(file.smallestkey), std::move(file.largestkey)});
+        }
+        return std::make_unique<TableRows>(only_read, std::move(tables), std::move(ranges));
     }
 };
 
@@ -66,7 +78,7 @@ class Snapshot::RowsOfKey final : public RowSource {
  public:
     RowsOfKey(Database& database, const ReductionMeta& reduction, std::string key)
         : database_(database),
-          reduction_(reduction),
+          dropped_(reduction.dropped),
           key_(std::move(key)),
           hash_(model::key_hash(key_)),
           end_(end_key(reduction.number)),
@@ -91,7 +103,7 @@ class Snapshot::RowsOfKey final : public RowSource {
             }
             const RowKey slice = *row;
             position_ = slice_prefix(slice.reduction, slice.slice_end, slice.accepted_from);
-            if (!database_.expired(reduction_, slice)) {
+            if (!expired(dropped_, slice)) {
                 std::string wanted = position_;
                 append_row(wanted, hash_, key_);
                 iterator_->Seek(wanted);
@@ -127,7 +139,7 @@ class Snapshot::RowsOfKey final : public RowSource {
     }
 
     Database& database_;
-    const ReductionMeta& reduction_;
+    const std::optional<model::EventTime> dropped_;
     const std::string key_;
     const std::uint64_t hash_;
     const std::string end_;
@@ -173,6 +185,9 @@ model::Result<std::unique_ptr<Snapshot>> Snapshot::open(Disk& disk, std::string 
     database.ordered = database.meta.reductions;
     std::sort(database.ordered.begin(), database.ordered.end(),
               [](const auto& a, const auto& b) { return a.number < b.number; });
+    for (auto& reduction : database.meta.reductions) {
+        reduction.former.clear();
+    }
     return snapshot;
 }
 
@@ -251,23 +266,35 @@ model::Status Snapshot::open_database() {
     return {};
 }
 
+// `open` gives the rows of one number.
+std::unique_ptr<RowSource> Snapshot::of_all_definitions(
+    const ReductionMeta& reduction,
+    const std::function<std::unique_ptr<RowSource>(const ReductionMeta&)>& open) {
+    if (reduction.former.empty()) {
+        return open(reduction);
+    }
+    std::vector<Definition> definitions;
+    definitions.push_back({open(reduction), {}});
+    for (const FormerRows& former : reduction.former) {
+        ReductionMeta as_it_was = reduction;
+        as_it_was.number = former.number;
+        as_it_was.family = former.family;
+        definitions.push_back({open(as_it_was), former.calls});
+    }
+    return merge_definitions(reduction.number, std::move(definitions));
+}
+
 model::Result<std::unique_ptr<RowSource>> Snapshot::rows(std::optional<std::uint32_t> reduction) {
     TRY(open_database());
-    std::vector<KeyRange> ranges;
+    std::vector<std::unique_ptr<RowSource>> sources;
     for (const auto& known : database_->ordered) {
         if (!reduction || *reduction == known.number) {
-            ranges.push_back({first_key(known), end_key(known.number)});
+            sources.push_back(of_all_definitions(known, [&](const ReductionMeta& one) {
+                return database_->rows_in({{first_key(one), end_key(one.number)}});
+            }));
         }
     }
-    std::vector<rocksdb::LiveFileMetaData> live;
-    database_->rocks->db->GetLiveFilesMetaData(&live);
-    std::vector<TableFile> tables;
-    tables.reserve(live.size());
-    for (auto& file : live) {
-        tables.push_back(
-            {database_->path + file.name, std::move(file.smallestkey), std::move(file.largestkey)});
-    }
-    return std::make_unique<TableRows>(database_->only_read, std::move(tables), std::move(ranges));
+    return concatenate(std::move(sources));
 }
 
 model::Result<std::unique_ptr<RowSource>> Snapshot::rows_of_key(std::uint32_t reduction,
@@ -275,11 +302,12 @@ model::Result<std::unique_ptr<RowSource>> Snapshot::rows_of_key(std::uint32_t re
     TRY(open_database());
     for (const auto& known : database_->ordered) {
         if (known.number == reduction) {
-            return std::make_unique<RowsOfKey>(*database_, known, std::move(encoded_key));
+            return of_all_definitions(known, [&](const ReductionMeta& one) {
+                return std::make_unique<RowsOfKey>(*database_, one, encoded_key);
+            });
         }
     }
-    return std::make_unique<TableRows>(database_->only_read, std::vector<TableFile>{},
-                                       std::vector<KeyRange>{});
+    return concatenate({});
 }
 
 model::Result<std::uint64_t> Snapshot::estimated_rows() {

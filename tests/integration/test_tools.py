@@ -225,6 +225,8 @@ class Tools(World):
         self.addCleanup(client.close)
         flat = client.call("HGETALL", ":".join([name, "ratio", *row["key"], str(row["window"]["start"])]))
         self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"n"], b"100000")
+        # The next start is like any other: what it takes from there on is its own.
+        self.assertEqual(other.run("--until", "end"), 0, other.log_tail())
         # It was no candidate of its own accord, and it is as it was.
         self.tool("savepoint", "verify", moved)
 

@@ -195,7 +195,9 @@ TEST(Snapshot, AHookThatFailsSkipsIt) {
     SnapshotJob job;
     job.number = 1;
     job.meta = meta_of(1);
-    job.before_commit = [] { return model::Status(model::unavailable("dead letters")); };
+    job.before_commit = [](CheckpointMeta&) {
+        return model::Status(model::unavailable("dead letters"));
+    };
     const auto result = p.run(job);
     EXPECT_EQ(result.outcome, Outcome::skipped);
     EXPECT_EQ(result.error.text, "dead letters");
@@ -517,7 +519,7 @@ TEST(Restore, ADirectoryThatHadStateIsNeverAFreshStart) {
     ASSERT_FALSE(p.start(std::move(options)));
 }
 
-TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
+TEST(Restore, InputsThatCannotBeRunRejectASnapshot) {
     const auto disk = new_disk();
     {
         Process p(*disk);
@@ -528,12 +530,52 @@ TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
     }
     Process p(*disk, "b");
     auto options = p.restore_options();
-    options.inputs_text = "other settings";
-    const auto started = p.start(std::move(options));
-    ASSERT_FALSE(started);
-    EXPECT_EQ(started.error().kind, model::ErrorKind::invalid);
-    EXPECT_EQ(p.restore->recorded_inputs(), "settings");
-    EXPECT_TRUE(p.restore->rejected().empty());
+    options.source_has = [&](const CheckpointMeta& meta) -> model::Status {
+        EXPECT_TRUE(disk->info(p.restore->from() + "/INPUTS-" + meta.inputs).has_value());
+        return model::invalid("inputs of another release");
+    };
+    ASSERT_FALSE(p.start(std::move(options)));
+    ASSERT_EQ(p.restore->rejected().size(), 3u);
+    EXPECT_EQ(p.restore->rejected()[0].reason, "inputs of another release");
+}
+
+// After an edit a reduction goes on under a new number; rows of the old one are read with its own.
+TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
+    const auto disk = new_disk();
+    constexpr std::uint32_t kNew = 77;
+    auto meta = meta_of(20);
+    meta.reductions[1].number = kNew;
+    meta.reductions[1].former = {
+        {kStandard, Family::standard, {{0, config::ReductionKind::count}}}};
+    meta.reductions[1].incomplete_before = 150;
+    meta.reductions[1].closed = 90;
+    meta.retired = {{kBrief, Family::brief}};
+    meta.reductions[0].number = 78;
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        p.store->add_tables(
+            10, {table_of(kStandard, 100, {{"a", 1}, {"b", 2}}),
+                 table_of(kStandard, 200, {{"a", 4}}), table_of(kBrief, 100, {{"x", 1}})});
+        ASSERT_EQ(p.checkpoint(10).outcome, SnapshotResult::Outcome::done);
+        p.store->set_reductions(meta.reductions);
+        p.store->add_tables(20, {table_of(kNew, 200, {{"a", 8}, {"c", 16}})});
+        EXPECT_EQ(scan_all(*p.store, kNew, 200), (Counts{{"a", 12}, {"c", 16}}));
+        ASSERT_EQ(p.checkpoint(meta).outcome, SnapshotResult::Outcome::done);
+        EXPECT_TRUE(scan_all(*p.store, kBrief, 100).empty()) << "retired";
+    }
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(p.meta->reductions, meta.reductions);
+    EXPECT_EQ(p.meta->retired, meta.retired);
+    EXPECT_EQ(scan_all(*p.store, kNew, 100), (Counts{{"a", 1}, {"b", 2}}));
+    EXPECT_EQ(scan_all(*p.store, kNew, 200), (Counts{{"a", 12}, {"c", 16}}));
+    EXPECT_EQ(*p.store->windows_after(kNew, 0), (std::vector<model::EventTime>{100, 200}));
+    EXPECT_TRUE(scan_all(*p.store, kBrief, 100).empty());
+    // They expire together.
+    ASSERT_OK(p.store->set_dropped(kNew, 100));
+    EXPECT_EQ(*p.store->windows_after(kNew, 0), (std::vector<model::EventTime>{200}));
+    EXPECT_TRUE(scan_all(*p.store, kStandard, 100).empty());
 }
 
 TEST(Restore, AnotherPipelinesSnapshotIsRejected) {
@@ -954,7 +996,7 @@ TEST(Snapshot, AbortedOnesLeaveNoBytesBehind) {
         SnapshotJob job;
         job.number = n;
         job.meta = meta_of(n);
-        job.before_commit = [] { return model::Status(model::unavailable("no")); };
+        job.before_commit = [](CheckpointMeta&) { return model::Status(model::unavailable("no")); };
         EXPECT_EQ(p.run(job).outcome, Outcome::skipped);
     };
     for (model::BarrierNumber n = 2; n < 12; ++n) {
