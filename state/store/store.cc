@@ -397,12 +397,16 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
             InOrder<TablePart> parts(
                 options_.writers, options_.writers,
                 [this](TablePart& part, unsigned) { part.status = write_table(part); });
+            std::vector<std::unique_ptr<TablePart>> spare;  // their memory is there already
             const auto take = [&]() -> model::Status {
-                const auto part = parts.take();
-                TRY(std::move(part->status));
-                auto& files = part->family == Family::standard ? run.standard : run.brief;
-                files[part->file].checksum = part->files.front().checksum;
-                run.bytes += part->bytes;
+                auto done = parts.take();
+                TRY(std::move(done->status));
+                auto& files = done->family == Family::standard ? run.standard : run.brief;
+                files[done->file].checksum = done->files.front().checksum;
+                run.bytes += done->bytes;
+                done->rows.clear();
+                done->files.clear();
+                spare.push_back(std::move(done));
                 return {};
             };
             std::unique_ptr<TablePart> part;
@@ -441,7 +445,12 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                     ++run.slices;
                 }
                 if (part == nullptr) {
-                    part = std::make_unique<TablePart>();
+                    if (spare.empty()) {
+                        part = std::make_unique<TablePart>();
+                    } else {
+                        part = std::move(spare.back());
+                        spare.pop_back();
+                    }
                     part->family = family;
                 }
                 part->add(prefix, at, rows.row());
