@@ -44,7 +44,7 @@ struct Part {
 
 struct Row {
     std::int64_t rev = 0;
-    bool reached = false;  // by a record that was not held off by the future guard
+    bool reached = false;               // by a record that was not held off by the future guard
     std::map<std::string, Part> parts;  // by value
 };
 

@@ -26,7 +26,7 @@ namespace sluice::simulation {
 namespace {
 
 constexpr char kDirectory[] = "/state";
-constexpr std::int64_t kFutureMs = 3'600'000;  // no clock of a run comes near
+constexpr std::int64_t kFutureMs = 3'600'000;    // no clock of a run comes near
 constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life needs
 constexpr int kLivesWithFailingDisks = 15;       // then it may come to its end
 

@@ -408,6 +408,29 @@ TEST(Snapshot, RowsOfAFormerDefinitionAreReadAsThePresentOne) {
     EXPECT_EQ(ends, (std::vector<model::EventTime>{2000, 4000}));
 }
 
+TEST(Snapshot, HeldTablesOutliveTheirNames) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(3, 200)));
+    for (const bool hold : {true, false}) {
+        const auto snapshot =
+            value_of(Snapshot::open(*disk, "/state/a", {.open_files = 1, .hold_tables = hold}));
+        ASSERT_OK(snapshot->rows());  // the database is open
+        for (const auto& name : value_of(disk->list("/state/a"))) {
+            if (name.ends_with(".sst")) {
+                ASSERT_OK(disk->rename("/state/a/" + name, "/state/" + name));
+            }
+        }
+        const auto rows = value_of(snapshot->rows());
+        const auto first = rows->next();
+        EXPECT_EQ(first.has_value(), hold);
+        for (const auto& name : value_of(disk->list("/state"))) {
+            if (name.ends_with(".sst")) {
+                ASSERT_OK(disk->rename("/state/" + name, "/state/a/" + name));
+            }
+        }
+    }
+}
+
 TEST(Compare, TellsTheResultsThatDifferInWindowsThatBothHaveWritten) {
     const auto disk = new_disk();
     const auto import = [&](const std::string& path, CheckpointMeta meta, const std::string& inputs,
