@@ -467,16 +467,22 @@ model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
 }
 
 model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t reduction,
-                                                                  model::EventTime after) const {
+                                                                  model::EventTime after,
+                                                                  model::EventTime up_to) const {
     after = std::max(after, dropped_->frontier(reduction));
-    if (after == model::kAfterAll) {
+    if (after >= up_to) {
         return std::vector<model::EventTime>{};
     }
     std::set<model::EventTime> ends;
     const auto family = family_of(reduction);
-    // Of one more than any slice end: the first byte string that is no longer of this reduction.
+    // Behind the greatest end there can be: the first byte string that is no longer of this
+    // reduction.
     std::string end;
-    append_big_endian(end, reduction + 1);
+    if (up_to == model::kAfterAll) {
+        append_big_endian(end, reduction + 1);
+    } else {
+        end = time_prefix(reduction, up_to + 1);
+    }
     const rocksdb::Slice upper(end);
     auto options = read_options();
     options.fill_cache = true;
@@ -487,7 +493,7 @@ model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t 
         {
             const std::lock_guard lock(tables_mutex_);
             for (auto it = tables_.upper_bound({reduction, after});
-                 it != tables_.end() && it->first.first == reduction; ++it) {
+                 it != tables_.end() && it->first <= std::pair(reduction, up_to); ++it) {
                 ends.insert(it->first.second);
             }
         }
@@ -499,7 +505,7 @@ model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t 
             return model::corrupt("a row's key in RocksDB is too short");
         }
         ends.insert(row->slice_end);
-        if (row->slice_end == model::kAfterAll) {
+        if (row->slice_end == up_to) {
             break;
         }
         iterator->Seek(time_prefix(reduction, row->slice_end + 1));
