@@ -4,6 +4,9 @@
 // brackets; what neither looks at (escapes, numbers, literals) is checked here. Members are matched
 // while they pass by, so that of duplicates the last wins.
 //
+// Most documents do not come so far: they have the shape of one that was walked (document_shape.h),
+// and only their values are looked at.
+//
 // Most documents hold no backslash. Then a text ends where the next token begins, less blanks and
 // the quote, and needs no look at its characters; a name needs only to be compared.
 
@@ -1037,7 +1040,9 @@ void Decoder::begin(DecodedBatch& batch, std::uint32_t partition, std::size_t ma
     records.watermark.resize(max_rows);
     records.columns.resize(plan_->columns);
     for (auto& column : records.columns) {
-        column.resize(max_rows);
+        if (column.type.size() < max_rows) {
+            column.resize(max_rows);
+        }
     }
     batch.append_time.resize(max_rows);
     Work& w = *work_;
@@ -1127,9 +1132,6 @@ void Decoder::finish() {
     records.status.resize(rows);
     records.watermark.resize(rows);
     batch.append_time.resize(rows);
-    for (auto& column : records.columns) {
-        column.resize(rows);
-    }
     const config::Source& source = *plan_->source;
     if (source.timestamp_from_kafka || plan_->time_column) {
         return;

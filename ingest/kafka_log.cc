@@ -49,8 +49,9 @@ using Queue = std::unique_ptr<rd_kafka_queue_t, QueueDeleter>;
 // The version that brought fetch.queue.backoff.ms.
 constexpr int kVersionWithBackoffSetting = 0x02020000;
 
-// Per partition. What waits in a queue longer than some milliseconds has left the processor's caches
-// when it is read, and its memory has gone back to the system: both cost more than another fetch.
+// Per partition. What waits in a queue longer than some milliseconds has left the processor's
+// caches when it is read, and its memory has gone back to the system: both cost more than another
+// fetch.
 constexpr std::uint64_t kQueueMin = 256ull << 10;
 constexpr std::uint64_t kQueueMax = 2ull << 20;
 constexpr std::uint64_t kFetchBytes = 256ull << 10;
