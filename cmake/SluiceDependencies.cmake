@@ -14,6 +14,7 @@ pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(rdkafka REQUIRED IMPORTED_TARGET rdkafka)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(liblz4 REQUIRED IMPORTED_TARGET liblz4)
 # Not `zstd`: its variables would shadow those of the find module that RocksDB brings, at the second configuration.
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(systemd REQUIRED IMPORTED_TARGET libsystemd)
