@@ -136,7 +136,12 @@ Application::Application(config::Pipeline pipeline, const RunOptions& options)
                                       : pipeline_.savepoint.directory;
 }
 
-Application::~Application() { stop_threads(); }
+Application::~Application() {
+    stop_threads();
+    // Their threads ring the bells and copy the status, which go before them.
+    http_.reset();
+    signals_.reset();
+}
 
 void Application::request_stop(const std::string& why, Farewell farewell) {
     if (!stop_requested_) {
