@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kFilesPerStep = 256;
 constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;
-constexpr std::uint64_t kMostInputsBytes = 64ull << 20;
 
 bool rejects(const model::Error& error) {
     return error.kind == model::ErrorKind::corrupt || error.kind == model::ErrorKind::invalid;
@@ -160,7 +159,7 @@ model::Status Restore::verify() {
         auto answer = ask(*entry.meta);
         asking_ = !answer && answer.error().kind == model::ErrorKind::unavailable;
         if (!answer) {
-            if (recorded_inputs_ || !rejects(answer.error())) {
+            if (!rejects(answer.error())) {
                 return answer;
             }
             reject(answer.error().text);
@@ -198,17 +197,6 @@ bool Restore::on_another_disk(const FileMeta& file) {
 model::Status Restore::ask(const CheckpointMeta& meta) {
     if (options_.journal_covers && options_.from.empty()) {
         TRY(options_.journal_covers(meta));
-    }
-    if (meta.inputs != inputs_hash(options_.inputs_text)) {
-        TRY(text, read_file(disk_, from_ + "/INPUTS-" + meta.inputs, kMostInputsBytes));
-        if (!options_.from.empty() && options_.inputs_fit && options_.inputs_fit(text)) {
-            return options_.source_has ? options_.source_has(meta) : model::Status{};
-        }
-        recorded_inputs_ = std::move(text);
-        return model::invalid(
-            from_ +
-            ": was taken with other settings that can change a result; a change of them "
-            "cannot be applied to a state yet: --fresh begins anew");
     }
     return options_.source_has ? options_.source_has(meta) : model::Status{};
 }
@@ -343,6 +331,7 @@ model::Status Restore::warm() {
             return {};
         }
         store_->set_reductions(meta.reductions);
+        store_->set_retired(meta.retired);
         for (const auto& reduction : meta.reductions) {
             if (reduction.dropped) {
                 store_->restore_dropped(reduction.number, *reduction.dropped);

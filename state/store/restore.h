@@ -39,7 +39,6 @@ struct RestoreOptions {
     StoreOptions store;        // `directory` is set here: STATE/live/<boot>
     std::string boot;          // unique to this start; names the live directory
     std::string pipeline;      // snapshots of another name are rejected
-    std::string inputs_text;   // the inputs of the current configuration
     bool verify_full = false;  // so it is, too, when the catalogue is distrusted
     bool fresh = false;        // forget state: begin empty, whatever is there
     bool journal_has_entries = false;
@@ -48,15 +47,13 @@ struct RestoreOptions {
     // to open: every byte is compared with the manifest first. It is only read. Empty: what is
     // newest here.
     std::string from;
-    // Whether recorded inputs are the current ones but for what a fork changes. Of `from` only.
-    std::function<bool(const std::string& recorded)> inputs_fit;
     // The journal runs without a gap from the snapshot's journal_number to its end, and is of its
     // lineage. An error of kind corrupt or invalid rejects the snapshot, any other ends the
     // restore.
     std::function<model::Status(const CheckpointMeta&)> journal_covers;
-    // Kafka still has the offsets and the probe is the same. An error of kind corrupt or invalid
-    // rejects the snapshot; `unavailable`: asked again with the next step(); any other ends the
-    // restore.
+    // The recorded inputs can be run, Kafka still has the offsets and the probe is the same. The
+    // snapshot's inputs are in its directory, from(). An error of kind corrupt or invalid rejects
+    // the snapshot; `unavailable`: asked again with the next step(); any other ends the restore.
     std::function<model::Status(const CheckpointMeta&)> source_has;
 };
 
@@ -70,15 +67,12 @@ class Restore {
     ~Restore();
 
     // Goes on by one piece of work. Errors are final (except `unavailable` from source_has: the
-    // call may be repeated): corrupt = state was here and cannot be used (exit 65); invalid = the
-    // inputs differ from the recorded ones (78), see recorded_inputs(); else the disk.
+    // call may be repeated): corrupt = state was here and cannot be used (exit 65); else the disk.
     model::Result<Phase> step();
 
     Phase phase() const { return phase_; }
     const std::vector<Rejection>& rejected() const { return rejected_; }
     const std::vector<Swept>& swept() const { return swept_; }
-    // The inputs recorded in the snapshot, when they are not the current ones.
-    const std::optional<std::string>& recorded_inputs() const { return recorded_inputs_; }
     std::string from() const { return from_; }       // path of the snapshot; "" on a fresh start
     bool every_byte() const { return every_byte_; }  // all files were read, not only looked at
     // Of the phase: compared in VERIFY (where every byte is read), linked or copied in RESTORE.
@@ -118,7 +112,6 @@ class Restore {
     std::vector<CatalogueEntry> candidates_;  // oldest first: the next one is at the back
     std::vector<Rejection> rejected_;
     std::vector<Swept> swept_;
-    std::optional<std::string> recorded_inputs_;
     std::string from_;
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::string directory_;

@@ -24,6 +24,7 @@ struct Run {
     std::uint64_t damages = 0;       // of a checkpoint's file
     std::uint64_t fresh_starts = 0;  // lineages that replaced another one
     std::uint64_t barriers = 0;
+    std::uint64_t reloads = 0;      // edits that took over
     std::uint64_t savepoints = 0;   // taken
     std::uint64_t completions = 0;  // savepoints seen standing alone
     std::uint64_t rollbacks = 0;    // lives that began from a savepoint

@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
             total.losses += run.losses;
             total.damages += run.damages;
             total.fresh_starts += run.fresh_starts;
+            total.reloads += run.reloads;
             total.barriers += run.barriers;
             total.savepoints += run.savepoints;
             total.completions += run.completions;
@@ -101,10 +102,9 @@ int main(int argc, char** argv) {
     }
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
-        "records, %llu barriers, %llu losses of "
-        "Redis' data, %llu damaged checkpoints, %llu fresh starts, %llu savepoints, %llu of them "
-        "seen "
-        "complete, %llu starts from one, %llu full disks, %llu lives ended by the disk\n",
+        "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged "
+        "checkpoints, %llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts "
+        "from one, %llu full disks, %llu lives ended by the disk\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -112,6 +112,7 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.checkpoints),
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
+        static_cast<unsigned long long>(total.reloads),
         static_cast<unsigned long long>(total.losses),
         static_cast<unsigned long long>(total.damages),
         static_cast<unsigned long long>(total.fresh_starts),
