@@ -83,6 +83,11 @@ json reduction_inputs(const Reduction& reduction, const InputTexts::Reduction& t
             {"suppress_incomplete", reduction.suppress_incomplete}};
 }
 
+// One setting per line, so that a difference between two of them can be shown to a person.
+std::string print(const json& inputs) {
+    return inputs.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace
 
 std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts) {
@@ -100,19 +105,16 @@ std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts) 
                          {"source", source_inputs(pipeline.source, texts)},
                          {"steps", steps},
                          {"reductions", reductions}};
-    // One setting per line, so that a difference between two of them can be shown to a person.
-    return inputs.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+    return print(inputs);
 }
 
-bool same_but_for_name(std::string_view one, std::string_view other) {
-    json first = json::parse(one, nullptr, false);
-    json second = json::parse(other, nullptr, false);
-    if (!first.is_object() || !second.is_object()) {
-        return false;
+std::string inputs_under(std::string_view name, std::string_view text) {
+    json inputs = json::parse(text, nullptr, false);
+    if (!inputs.is_object()) {
+        return std::string(text);
     }
-    first.erase("name");
-    second.erase("name");
-    return first == second;
+    inputs["name"] = name;
+    return print(inputs);
 }
 
 }  // namespace sluice::config

@@ -31,8 +31,8 @@ struct InputTexts {
 // librdkafka's properties; and `start`, which is used once in the life of a state.
 std::string canonical_inputs(const Pipeline& pipeline, const InputTexts& texts);
 
-// Whether two canonical texts differ in nothing but the pipeline's name: a fork gives its state
-// another name and the same meaning. What is no such text is the same as nothing.
-bool same_but_for_name(std::string_view one, std::string_view other);
+// A canonical text under another pipeline's name: a fork gives its state another name and the same
+// meaning. What is no such text stays as it is.
+std::string inputs_under(std::string_view name, std::string_view inputs);
 
 }  // namespace sluice::config

@@ -281,6 +281,7 @@ class Loader {
             }
         } else if (const auto topic = section.text("topic")) {
             take(*topic, section.value_spot("topic"));
+            reading_.places["source.topics"] = reading_.places["source.topic"];
         } else if (!one && !section.meant("topic") && !section.meant("topics")) {
             reading_.error(section.header(), "`topic` is missing in [source]",
                            "for instance topic = \"clicks\"");
@@ -447,6 +448,8 @@ class Loader {
         }
         Step step;
         InputTexts::Step texts;
+        reading_.places["step." + std::to_string(pipeline_.steps.size() + 1)] =
+            item.members.empty() ? item.key : item.members.front().second.key;
         if (const TomlNode* node = section.find("filter")) {
             step.filter = compile_at(*node, "`filter`", true);
             step.text = text_of(*node).value_or("");
@@ -536,6 +539,7 @@ class Loader {
                 reading_.error(table.key, ticked(id) + " cannot be the id of a reduction",
                                "a-z or _ first, then letters, digits, _ and -, at most 63");
             }
+            reading_.places["reduce." + id] = table.key;
             Section section(reading_, &table, "reduce.*", "reduce." + id, table.value);
             load_reduction(section, id, table);
         }
@@ -693,6 +697,7 @@ class Loader {
             return;
         }
         for (const auto& [name, expression] : node->members) {
+            reading_.places[section.path() + ".values." + name] = expression.key;
             check_template_name(name, expression.key);
             if (std::ranges::find(reduction.key, name, &KeyPart::name) != reduction.key.end()) {
                 reading_.error(expression.key,

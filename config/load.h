@@ -32,7 +32,8 @@ struct Loaded {
     std::vector<Diagnostic> diagnostics;  // in file order
 
     // Where each key that was written stands: "source.topic", "source.rdkafka.fetch.min.bytes",
-    // "reduce.spend.window".
+    // "reduce.spend.window", "reduce.spend.values.p99"; "step.2" is the second step, and
+    // "source.topics" is there for either spelling.
     std::map<std::string, Spot> places;
 
     // A diagnostic at the place of `key`, or where the key would have been written.

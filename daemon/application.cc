@@ -6,13 +6,19 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 
+#include "config/change.h"
+#include "config/diagnostic.h"
 #include "config/secret.h"
+#include "config/units.h"
 #include "daemon/check.h"
 #include "daemon/control.h"
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
+#include "daemon/stall_watch.h"
 #include "sinks/socket_transport.h"
 #include "state/io/rocks_env.h"
 #include "state/model/mutant.h"
@@ -27,6 +33,39 @@ constexpr std::int64_t kNotReadyAfterMs = 5000;
 constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
 constexpr std::int64_t kExtendMs = 30'000;
+constexpr std::int64_t kStallMs = 10'000;
+
+// What a start is about, as the status names it.
+std::string_view restore_phase(const Engine& engine) {
+    switch (engine.stage()) {
+        case Engine::Stage::journal:
+            return "locate";
+        case Engine::Stage::restore:
+            switch (engine.restore()->phase()) {
+                case state::Restore::Phase::locate:
+                    return "locate";
+                case state::Restore::Phase::verify:
+                    return "verify";
+                case state::Restore::Phase::restore:
+                    return "restore";
+                case state::Restore::Phase::warm:
+                case state::Restore::Phase::done:
+                case state::Restore::Phase::failed:
+                    break;
+            }
+            return "warm";
+        case Engine::Stage::first:
+        case Engine::Stage::sink:
+            return "sink_check";
+        case Engine::Stage::open:
+            return "open";
+        case Engine::Stage::running:
+            break;
+        case Engine::Stage::failed:
+            return "failed";
+    }
+    return "done";
+}
 
 std::string boot_id() {
     std::random_device random;
@@ -80,8 +119,8 @@ void Bell::wait(std::int64_t timeout_ms) {
     pending_ = false;
 }
 
-Application::Application(const config::Pipeline& pipeline, const RunOptions& options)
-    : pipeline_(pipeline), options_(options) {
+Application::Application(config::Pipeline pipeline, const RunOptions& options)
+    : pipeline_(std::move(pipeline)), options_(options) {
     for (const char* name : {"restore", "tables", "kafka", "sink", "disk", "state", "paused"}) {
         conditions_.push_back({name, false, clock_.wall_ms(), "starting"});
     }
@@ -134,6 +173,7 @@ int Application::run() {
         .stop = [this](const std::string& name) { request_stop(name, Farewell::policy); },
         .stop_with_savepoint =
             [this](const std::string& name) { request_stop(name, Farewell::savepoint); },
+        .reload = [this](const std::string&) { request_reload([](const auto&) {}); },
         .savepoint =
             [this](const std::string&) {
                 request_savepoint("", [](const model::Result<std::string>& taken) {
@@ -147,9 +187,11 @@ int Application::run() {
         return leave(kExitInvariant, signals.error().text);
     }
     signals_ = std::move(*signals);
-    if (open() && start()) {
+    bool go_on = open() && open_engine();
+    while (go_on && start()) {
         begin_threads();
         supervise();
+        go_on = begin_anew();
     }
     const bool was_running = running_;
     if (running_) {
@@ -157,6 +199,8 @@ int Application::run() {
     }
     settle_checkpoint_requests(true);
     settle_savepoint_requests(true);
+    answer_reload();
+    finish_reload(model::cancelled("the daemon stops"));
     std::optional<Engine::Failure> failure;
     {
         std::lock_guard lock(failure_mutex_);
@@ -265,6 +309,7 @@ bool Application::open() {
         remove_savepoint(std::move(name), std::move(done));
     };
     callbacks.checkpoint = [this](Done done) { request_checkpoint(std::move(done)); };
+    callbacks.reload = [this](Done done) { request_reload(std::move(done)); };
     auto server = HttpServer::open(http, std::move(callbacks), clock_);
     if (!server) {
         note_failure(kExitUnreachable, server.error().text);
@@ -297,7 +342,10 @@ bool Application::open() {
         return false;
     }
     dead_letters_ = std::move(*dead_letters);
+    return true;
+}
 
+bool Application::open_engine() {
     ingest::KafkaLogSettings kafka;
     kafka.brokers = pipeline_.source.brokers;
     kafka.topics = pipeline_.source.topics;
@@ -332,8 +380,10 @@ bool Application::open() {
         .dead_letters = *dead_letters_,
     };
     Engine::Options options;
-    options.fresh = options_.fresh;
-    options.from = options_.from;
+    options.fresh = options_.fresh && first_engine_;
+    options.from = first_engine_ ? options_.from : "";
+    options.decisions = {{options_.drop_state.begin(), options_.drop_state.end()},
+                         options_.renamed};
     options.until_end = options_.until_end;
     options.keep_open = options_.keep_open;
     options.accept_gap = options_.accept_gap;
@@ -353,7 +403,134 @@ bool Application::open() {
     options.wake_coordinator = [this] { coordinator_bell_.ring(); };
     options.say = [](const std::string& line) { log_info(line); };
     engine_ = std::make_unique<Engine>(pipeline_, std::move(seams), std::move(options));
+    first_engine_ = false;
     return true;
+}
+
+bool Application::begin_anew() {
+    if (!running_ || engine_->stage() != Engine::Stage::running ||
+        engine_->coordinator().outcome() != Coordinator::Outcome::reloaded) {
+        return false;
+    }
+    stop_threads();
+    settle_checkpoint_requests(true);
+    settle_savepoint_requests(true);
+    {
+        std::lock_guard lock(requests_mutex_);  // nobody asks the old engine for anything any more
+        running_flag_.store(false);
+    }
+    log_->publish(engine_->coordinator().report().committed_offsets);
+    {
+        std::lock_guard lock(seen_mutex_);
+        seen_ = {};
+    }
+    running_ = false;
+    begin_.store(false);
+    threads_stop_.store(false);
+    workers_open_.store(0);
+    logged_checkpoints_ = 0;
+    engine_.reset();
+    log_.reset();
+    if (reload_) {
+        pipeline_ = std::move(*reload_);  // nobody else has it any more
+        reload_.reset();
+    }
+    {
+        std::lock_guard lock(status_mutex_);
+        status_.config_hash = pipeline_.config_hash;
+        status_.partitions.clear();
+    }
+    log_info("the edited settings are in force");
+    finish_reload(reload_verdict_);
+    return open_engine();
+}
+
+// What `sluice plan` compares a file with where no snapshot says it: settings that change no
+// result.
+void Application::note_settings() {
+    nlohmann::json settings = config::effective_settings(pipeline_);
+    const std::string path = pipeline_.state.directory + "/settings.json";
+    std::ofstream(path + ".partial", std::ios::trunc) << settings.dump(1) << "\n";
+    std::error_code error;
+    std::filesystem::rename(path + ".partial", path, error);
+    if (error) {
+        log_warning("cannot note the settings in force",
+                    {{"path", path}, {"reason", error.message()}});
+    }
+}
+
+// ---- reload
+// ----------------------------------------------------------------------------------------------------
+
+void Application::request_reload(Done done) {
+    {
+        std::lock_guard lock(requests_mutex_);
+        reload_requests_.push_back(std::move(done));
+    }
+    main_bell_.ring();
+}
+
+void Application::finish_reload(model::Result<std::string> verdict) {
+    for (Done& done : std::exchange(reloads_waiting_, {})) {
+        done(verdict);
+    }
+}
+
+// All or nothing: the file is read and judged before anything is asked of the engine.
+void Application::answer_reload() {
+    std::vector<Done> requests;
+    {
+        std::lock_guard lock(requests_mutex_);
+        requests.swap(reload_requests_);
+    }
+    if (requests.empty()) {
+        return;
+    }
+    const auto answer = [&](const model::Result<std::string>& verdict) {
+        for (Done& done : requests) {
+            done(verdict);
+        }
+    };
+    const auto refuse = [&](int exit_code, const std::string& reason) {
+        log_warning("no reload", {{"reason", reason}});
+        answer(nlohmann::json{{"applied", false}, {"exit_code", exit_code}, {"reason", reason}}
+                   .dump() +
+               "\n");
+    };
+    if (!running_ || stop_requested_ || reload_) {
+        answer(model::unavailable(reload_ ? "a reload is under way" : "no reload is possible now"));
+        return;
+    }
+    config::Loaded loaded = config::load(options_.file, options_.set, environment_);
+    check_kafka_properties(loaded);
+    if (!loaded.pipeline || config::has_error(loaded.diagnostics)) {
+        refuse(kExitConfiguration, config::to_text(loaded.diagnostics));
+        return;
+    }
+    if (loaded.pipeline->name != pipeline_.name) {
+        refuse(kExitFalse, "`name` cannot be changed by a reload");
+        return;
+    }
+    const config::Edit edit = config::compare(engine_->pipeline(), *loaded.pipeline, {},
+                                              config::effective_settings(engine_->pipeline()));
+    if (edit.breaks()) {
+        refuse(kExitFalse, "it would break state: " + config::refusal(edit));
+        return;
+    }
+    nlohmann::json verdict = {{"applied", true}, {"restart", nlohmann::json::array()}};
+    for (const config::Change& change : edit.changes) {
+        if (change.verdict == config::Verdict::restart) {
+            verdict["restart"].push_back(change.key);
+        }
+    }
+    // What is read when the process starts stays as it is until then.
+    loaded.pipeline->state.directory = pipeline_.state.directory;
+    reload_verdict_ = verdict.dump() + "\n";
+    reload_ = std::make_shared<config::Pipeline>(std::move(*loaded.pipeline));
+    reloads_waiting_ = std::move(requests);
+    log_info("reload", {{"changes", edit.changes.size()}});
+    engine_->coordinator().request_reload({reload_, {}});
+    coordinator_bell_.ring();
 }
 
 bool Application::start() {
@@ -361,12 +538,15 @@ bool Application::start() {
     if (SLUICE_MUTANT(READY_BEFORE_RESTORE)) {
         notify_.ready();
     }
+    StallWatch stall(clock_, kStallMs,
+                     [this](std::int64_t stalled_ms) { say_stalled(stalled_ms); });
     std::string said;
     while (engine_->stage() != Engine::Stage::open) {
         if (stop_requested_) {
             return false;  // nothing was taken: the last checkpoint says it all
         }
         const bool moved = engine_->start_step();
+        stall.moved();
         if (engine_->stage() == Engine::Stage::failed) {
             log_rejections();
             note_failure(engine_->failure().exit_code, engine_->failure().text);
@@ -391,6 +571,7 @@ bool Application::start() {
         feed_watchdog();
         if (moved) {
             notify_.extend_timeout(kExtendMs);
+            show_restore(begun);
             continue;
         }
         notify_.status("Waiting for " + waiting);
@@ -405,6 +586,56 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+// "Restoring: verify 41 %, 61.0MiB of 150.0MiB, 38s to go", with each percent.
+void Application::show_restore(std::int64_t begun_ms) {
+    const state::Restore* restore = engine_->restore();
+    if (restore == nullptr || restore->total_bytes() == 0) {
+        return;
+    }
+    const std::uint64_t total = restore->total_bytes();
+    const std::uint64_t done = std::min(restore->bytes(), total);
+    const std::uint64_t percent = done / (total / 100 + 1) + 1;
+    if (percent == std::exchange(shown_percent_, percent)) {
+        return;
+    }
+    const auto elapsed_ms = static_cast<double>(clock_.steady_ms() - begun_ms);
+    const auto left_ms =
+        done == 0 ? 0.0
+                  : elapsed_ms * static_cast<double>(total - done) / static_cast<double>(done);
+    notify_.status("Restoring: " + std::string(restore_phase(*engine_)) + " " +
+                   std::to_string(done * 100 / total) + " %, " + config::print_size(done) + " of " +
+                   config::print_size(total) + ", " +
+                   config::print_duration(static_cast<std::int64_t>(left_ms / 1000) * 1000) +
+                   " to go");
+}
+
+// Thread `stall`.
+void Application::say_stalled(std::int64_t stalled_ms) {
+    const std::string what = "no progress for " + config::print_duration(stalled_ms / 1000 * 1000);
+    std::string phase;
+    {
+        std::lock_guard lock(status_mutex_);
+        phase = status_.restore.phase;
+        status_.restore.stalled_ms = stalled_ms;
+        for (Condition& condition : status_.conditions) {
+            if (condition.name == "restore" && !condition.ok) {
+                condition.reason = stalled_ms > 0 ? "restoring: " + what : "restoring";
+            }
+        }
+    }
+    if (stalled_ms == 0) {
+        say_stalled_at_ms_ = 0;
+        log_info("the start moves again");
+    } else if (stalled_ms >= say_stalled_at_ms_) {
+        say_stalled_at_ms_ = 2 * stalled_ms;  // a long one is not a flood of lines
+        log_error("the start is stalled: one read or write of the disk does not come back",
+                  {{"phase", phase},
+                   {"for", config::print_duration(stalled_ms / 1000 * 1000)},
+                   {"oldest_io", config::print_duration(static_cast<std::int64_t>(
+                                     disk_->statistics().oldest_us / 1'000'000 * 1000))}});
+    }
 }
 
 void Application::feed_watchdog() {
@@ -475,6 +706,7 @@ void Application::begin_threads() {
         }
     }
     engine_->run();
+    note_settings();
     release_workers();
     drive(
         "coordinator",
@@ -621,9 +853,11 @@ void Application::supervise() {
             note_failure(kExitFenced, engine_->sink().statistics().reason);
             return;
         }
-        if (coordinator.outcome() == Coordinator::Outcome::finished) {
+        if (coordinator.outcome() == Coordinator::Outcome::finished ||
+            coordinator.outcome() == Coordinator::Outcome::reloaded) {
             return;
         }
+        answer_reload();
         if ((stop_requested_ || draining_) && !stop_passed_on) {
             stop_passed_on = stop_requested_;
             pass_stop_on();
@@ -854,6 +1088,8 @@ Status Application::make_status() {
         status.restore.from = restore->from();
         status.restore.bytes = restore->bytes();
         status.restore.total_bytes = restore->total_bytes();
+        status.restore.phase = restore_phase(*engine_);
+        status.restore.stalled_ms = 0;
         status.restore.rejected.clear();
         for (const state::Rejection& rejection : restore->rejected()) {
             status.restore.rejected.push_back({rejection.path, rejection.reason});
@@ -910,7 +1146,7 @@ RunState Application::fill_running(Status& status) {
         std::lock_guard lock(seen_mutex_);
         seen = seen_;
     }
-    const std::size_t reductions = pipeline_.reductions.size();
+    const std::size_t reductions = engine_->pipeline().reductions.size();
     status.epoch = sink.epoch;
     status.barrier = report.number;
     status.watermark = report.watermark == kNoTime ? std::nullopt : std::optional(report.watermark);
@@ -923,7 +1159,7 @@ RunState Application::fill_running(Status& status) {
     std::uint64_t records = 0;
     for (std::size_t r = 0; r < reductions; ++r) {
         ReductionStatus& reduction = status.reductions[r];
-        reduction.id = pipeline_.reductions[r].id;
+        reduction.id = engine_->pipeline().reductions[r].id;
         reduction.open_windows = report.open_windows[r];
         const Emitter::FiredCounts fired = engine_->emitter().counts(r);
         reduction.fired = fired.results;
@@ -932,7 +1168,7 @@ RunState Application::fill_running(Status& status) {
             reduction.frontier = report.acknowledged[r];
         }
     }
-    for (const config::Step& step : pipeline_.steps) {
+    for (const config::Step& step : engine_->pipeline().steps) {
         status.steps.push_back({step.text, {}});
     }
     status.restore.replayed_records = 0;
@@ -999,8 +1235,18 @@ RunState Application::fill_running(Status& status) {
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
     const state::DiskStatistics io = disk_->statistics();
-    status.io = {std::string(disk_->name()), io.submitted,  io.completed, io.errors, io.in_flight,
-                 io.written_bytes,           io.read_bytes, io.syncs};
+    status.io = {std::string(disk_->name()),
+                 io.submitted,
+                 io.completed,
+                 io.errors,
+                 io.in_flight,
+                 io.written_bytes,
+                 io.read_bytes,
+                 io.syncs,
+                 io.oldest_us,
+                 io.write,
+                 io.read,
+                 io.sync};
     status.room.memory_bytes = table_bytes + engine_->store().memory_bytes();
     status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
     status.room.disk_free_bytes = seen.disk_free;

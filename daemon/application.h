@@ -49,8 +49,7 @@ class Bell {
 
 class Application {
  public:
-    // `pipeline` must outlive it.
-    Application(const config::Pipeline& pipeline, const RunOptions& options);
+    Application(config::Pipeline pipeline, const RunOptions& options);
     ~Application();
 
     // Blocks until the daemon has stopped; returns the exit code.
@@ -61,10 +60,19 @@ class Application {
     void request_stop(const std::string& why, Farewell farewell);  // Thread: any. The first counts.
 
  private:
-    bool open();   // lock, disk, log, HTTP
-    bool start();  // until the gate is open
+    bool open();         // lock, disk, HTTP
+    bool open_engine();  // log, engine: for the current file
+    bool start();        // until the gate is open
+    void show_restore(std::int64_t begun_ms);
+    void say_stalled(std::int64_t stalled_ms);
     void log_rejections();
     void feed_watchdog();
+    // A reload is over: what runs now ends, and the next engine begins.
+    bool begin_anew();
+    void request_reload(Done done);  // Thread: any.
+    void answer_reload();            // main thread: reads the file and judges it
+    void finish_reload(model::Result<std::string> verdict);
+    void note_settings();
     void begin_threads();
     void supervise();
     void stop_threads();
@@ -90,8 +98,12 @@ class Application {
     void settle_checkpoint_requests(bool stopping);
     void note_failure(int exit_code, std::string text);
 
-    const config::Pipeline& pipeline_;
+    config::Pipeline pipeline_;  // the current file; replaced between two engines only
     const RunOptions options_;
+    bool first_engine_ = true;
+    std::string reload_verdict_;  // main thread: what is told when the reload under way is over
+    std::shared_ptr<config::Pipeline> reload_;  // main thread, shared with the coordinator
+
     const config::Environment environment_ = config::process_environment();
     model::SystemClock clock_;
     Notify notify_;
@@ -139,6 +151,8 @@ class Application {
     std::vector<Condition> conditions_;  // main thread
     std::int64_t refreshed_ms_ = 0;
     std::int64_t fed_watchdog_ms_ = 0;
+    std::int64_t say_stalled_at_ms_ = 0;  // thread `stall`
+    std::uint64_t shown_percent_ = 0;
     std::uint64_t last_records_ = 0, last_results_ = 0;
     std::string logged_checkpoint_problem_, logged_paused_;
     std::uint64_t logged_checkpoints_ = 0;
@@ -151,6 +165,8 @@ class Application {
         std::string name;
         Done done;
     };
+    std::vector<Done> reload_requests_;  // guarded by requests_mutex_; not yet looked at
+    std::vector<Done> reloads_waiting_;  // main thread: for the one under way
     std::vector<SavepointRequest> savepoint_requests_;  // guarded by requests_mutex_
     std::string last_savepoint_name_;                   // guarded by requests_mutex_
     std::uint64_t savepoint_names_ = 0;                 // guarded by requests_mutex_

@@ -46,6 +46,54 @@ void add_set(CLI::App& app, std::vector<std::string>& set) {
         ->allow_extra_args(false);
 }
 
+// How an edit of the file may deal with the state.
+template <class Options>
+void add_decisions(CLI::App& app, Options& options) {
+    app.add_option("--drop-state", options.drop_state,
+                   "the state of this reduction may go, if the edit cannot keep it; may be given "
+                   "several times")
+        ->type_name("ID")
+        ->allow_extra_args(false);
+    app.add_option_function<std::vector<std::string>>(
+           "--rename",
+           [&options](const std::vector<std::string>& pairs) {
+               for (const std::string& pair : pairs) {
+                   const std::size_t at = pair.find('=');
+                   if (at == std::string::npos || at == 0 || at + 1 == pair.size()) {
+                       throw CLI::ValidationError("--rename", "takes old=new");
+                   }
+                   options.renamed[pair.substr(0, at)] = pair.substr(at + 1);
+               }
+           },
+           "the reduction `old` is called `new` by now, and keeps its state")
+        ->type_name("OLD=NEW")
+        ->allow_extra_args(false);
+}
+
+void set_up_plan(CLI::App& app, Command& command) {
+    auto& options = begin<PlanOptions>(command);
+    add_file(app, options.file);
+    add_json(app, options.json, "print the changes as JSON");
+    add_set(app, options.set);
+    add_decisions(app, options);
+}
+
+void set_up_reload(CLI::App& app, Command& command) {
+    auto& options = begin<ReloadOptions>(command);
+    add_target(app, options.target);
+    add_json(app, options.json, "print the verdict as JSON; waits for it");
+    app.add_flag("--wait", options.wait,
+                 "wait for the verdict: 0 applied, 78 invalid, 1 valid but refused");
+}
+
+void set_up_compare(CLI::App& app, Command& command) {
+    auto& options = begin<CompareOptions>(command);
+    const std::string what = "a pipeline's name, its file, its state directory, or a snapshot";
+    app.add_option("NAME", options.a, what)->required();
+    app.add_option("OTHER", options.b, "the one to compare it with")->required();
+    add_json(app, options.json, "print the summary as JSON lines, too");
+}
+
 void set_up_run(CLI::App& app, Command& command) {
     auto& options = begin<RunOptions>(command);
     add_file(app, options.file);
@@ -68,6 +116,7 @@ void set_up_run(CLI::App& app, Command& command) {
     app.add_flag("--accept-compacted", options.accept_compacted,
                  "read a compacted topic although records may be missing");
     app.add_flag("--force", options.force, "use a file system that is not known to be safe");
+    add_decisions(app, options);
 }
 
 void set_up_check(CLI::App& app, Command& command) {
@@ -268,7 +317,19 @@ const std::vector<Row>& table() {
          {"sluice run clicks.toml",
           "sluice run clicks.toml --until end --set sink.redis=unix:/run/redis.sock"},
          set_up_run,
-         {"--drop-state", "--rename"}},
+         {}},
+        {"plan",
+         "what an edit of the file would do to the state, line by line",
+         true,
+         {"sluice plan clicks.toml", "sluice plan clicks.toml --rename spend=revenue --json"},
+         set_up_plan,
+         {}},
+        {"reload",
+         "apply an edited file, as HUP",
+         true,
+         {"sluice reload clicks", "sluice reload clicks --wait"},
+         set_up_reload,
+         {}},
         {"check",
          "say everything that can be known about a file without starting it",
          true,
@@ -405,11 +466,15 @@ const std::vector<Row>& table() {
          {"sluice version", "sluice version --verbose --json"},
          set_up_version,
          {}},
-        {"plan", "what an edit of the file would do", false, {}, {}, {}},
-        {"reload", "apply an edited file", false, {}, {}, {}},
         {"pause", "hold the input", false, {}, {}, {}},
         {"resume", "let the input go on", false, {}, {}, {}},
-        {"compare", "what differs between two instances", false, {}, {}, {}},
+        {"compare",
+         "which results of two instances differ; exits with 1 if some do",
+         false,
+         {"sluice compare clicks clicks-green",
+          "sluice compare /var/lib/sluice/clicks /backup/before | jq .key"},
+         set_up_compare,
+         {}},
         {"offsets", "positions and lag per partition", false, {}, {}, {}},
         {"eval", "try expressions and files on sample records", false, {}, {}, {}},
         {"tap", "sampled records and results", false, {}, {}, {}},

@@ -1,7 +1,9 @@
 // The command line: one table of commands, from which parsing, help and "did you mean" are made.
 #pragma once
 
+#include <cstdint>
 #include <expected>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -22,6 +24,31 @@ struct RunOptions {
     bool accept_compacted = false;
     bool force = false;  // file systems that are not known to be safe
     std::vector<std::string> set;
+    std::vector<std::string> drop_state;         // reductions whose state may go
+    std::map<std::string, std::string> renamed;  // old id → new id
+};
+
+// `sluice plan FILE`
+struct PlanOptions {
+    std::string file;
+    bool json = false;
+    std::vector<std::string> set;
+    std::vector<std::string> drop_state;
+    std::map<std::string, std::string> renamed;
+};
+
+// `sluice reload NAME`
+struct ReloadOptions {
+    std::string target;
+    bool json = false;
+    bool wait = false;
+};
+
+// `sluice compare NAME OTHER`; each a pipeline's name, its file, its state directory, or a
+// snapshot.
+struct CompareOptions {
+    std::string a, b;
+    bool json = false;
 };
 
 // `sluice check FILE`
@@ -108,9 +135,10 @@ struct DemoOptions {
     bool keep = false;                  // leave the working directory behind
 };
 
-using Command = std::variant<RunOptions, CheckOptions, StatusOptions, StopOptions,
-                             CheckpointOptions, SavepointOptions, SnapshotOptions, StateOptions,
-                             InitOptions, VersionOptions, DemoOptions>;
+using Command =
+    std::variant<RunOptions, CheckOptions, PlanOptions, ReloadOptions, CompareOptions,
+                 StatusOptions, StopOptions, CheckpointOptions, SavepointOptions, SnapshotOptions,
+                 StateOptions, InitOptions, VersionOptions, DemoOptions>;
 
 // There is nothing to run: help was asked for, or the line is wrong.
 struct Leave {

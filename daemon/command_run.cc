@@ -51,7 +51,7 @@ int command_run(const RunOptions& options) {
     }
     open_log(loaded.pipeline->log.level, options.json ? "json" : loaded.pipeline->log.format,
              loaded.pipeline->name);
-    return Application(*loaded.pipeline, settled).run();
+    return Application(std::move(*loaded.pipeline), settled).run();
 }
 
 }  // namespace sluice::daemon

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::int64_t kTimeoutMs = 5'000;
 constexpr auto kLookEvery = std::chrono::milliseconds(100);
+constexpr auto kPace = std::chrono::milliseconds(10);
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -171,7 +172,9 @@ int take_offline(const Target& target, const SavepointOptions& options) {
     std::fprintf(stderr, "no daemon runs: made of checkpoint %llu, taken %s\n",
                  static_cast<unsigned long long>(wanted->id), wanted->meta->taken.c_str());
     const model::SystemClock clock;
-    state::Completion completion(disk, clock, paths, {});
+    state::Completion completion(
+        disk, clock, paths,
+        {target.savepoint_copy, target.savepoint_rate.value_or(0), target.reserve_bytes});
     Progress progress;
     while (true) {
         while (completion.step()) {
@@ -182,6 +185,7 @@ int take_offline(const Target& target, const SavepointOptions& options) {
         if (!report.problem.empty()) {
             static_cast<void>(say(kExitOk, "not complete: " + report.problem));
         } else if (!report.settled) {
+            std::this_thread::sleep_for(kPace);  // the rate is used up
             continue;
         }
         for (const auto& one : report.savepoints) {

@@ -38,7 +38,7 @@ model::Result<Stream> open_stream(SnapshotTool& tool, const std::string& path) {
         stream.bytes = file->size();
         stream.source = std::move(file);
     }
-    auto reader = state::PortableReader::open(*stream.source);
+    auto reader = state::PortableReader::open(*stream.source, SnapshotTool::threads());
     if (!reader) {
         return model::fail(reader.error().kind, path + ": " + reader.error().text);
     }
@@ -210,6 +210,7 @@ int export_stream(SnapshotTool& tool, const SnapshotOptions& options) {
     }
     state::PortableWriter::Options writing;
     writing.compression = options.compress ? state::Compression::zstd : state::Compression::none;
+    writing.threads = SnapshotTool::threads();
     OutputSink output(options.rate);
     const auto counts =
         to_stdout ? state::export_snapshot(**snapshot, output, writing, tool.progress("rows"))
@@ -280,8 +281,9 @@ int import_stream(SnapshotTool& tool, const SnapshotOptions& options) {
     }
     Watched watched(*source, tool.progress("bytes"), bytes);
     const auto imported = [&]() -> model::Result<CheckpointMeta> {
-        TRY(reader, state::PortableReader::open(watched));
-        TRY(meta, state::import_stream(*reader, tool.disk(), options.destination));
+        TRY(reader, state::PortableReader::open(watched, SnapshotTool::threads()));
+        TRY(meta, state::import_stream(*reader, tool.disk(), options.destination,
+                                       SnapshotTool::threads()));
         if (options.json) {
             print_json({{"path", options.destination}, {"rows", reader->counts().rows}});
         } else {

@@ -2,8 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/commands.h"
-#include "daemon/control.h"
 #include "daemon/exit_code.h"
+#include "daemon/live_snapshot.h"
 #include "daemon/snapshot_tool.h"
 #include "state/model/number.h"
 #include "state/store/catalogue.h"
@@ -134,43 +134,6 @@ model::Result<bool> get_from(SnapshotTool& tool, const std::string& path,
     return found;
 }
 
-// The state as of now: a checkpoint is taken for it. Empty: it was said what is wrong.
-std::optional<std::string> newest_checkpoint(const SnapshotTool& tool, const std::string& name,
-                                             int& exit_code) {
-    const auto target = find_target(name, config::process_environment());
-    if (!target) {
-        exit_code = tool.fail(target.error().exit_code, target.error().text);
-        return std::nullopt;
-    }
-    const auto taken = ask(*target, "POST", "/checkpoint", 0);
-    if (!taken) {
-        exit_code = tool.fail(kExitUnreachable, taken.error().text);
-        return std::nullopt;
-    }
-    if (taken->status != 200) {
-        exit_code = tool.fail(kExitNoSnapshot, "no checkpoint: " + taken->body);
-        return std::nullopt;
-    }
-    const auto answer = ask(*target, "GET", "/status", 5'000);
-    const auto status = nlohmann::json::parse(answer ? answer->body : "", nullptr, false);
-    std::string path;
-    std::uint64_t greatest = 0;
-    if (status.is_object() && status.contains("checkpoints")) {
-        for (const auto& checkpoint : status["checkpoints"]) {
-            const auto id = checkpoint.value("id", std::uint64_t{0});
-            if (checkpoint.value("kind", "") == "checkpoint" && id >= greatest) {
-                greatest = id;
-                path = checkpoint.value("path", "");
-            }
-        }
-    }
-    if (path.empty()) {
-        exit_code = tool.fail(kExitUnreachable, "`" + name + "` names no checkpoint");
-        return std::nullopt;
-    }
-    return path;
-}
-
 int get(SnapshotTool& tool, const StateOptions& options) {
     auto path = options.paths[0];
     const bool live =
@@ -180,10 +143,9 @@ int get(SnapshotTool& tool, const StateOptions& options) {
             return tool.fail(kExitDamaged,
                              path + ": is no snapshot, it has no " + state::kManifestName);
         }
-        int exit_code = kExitOk;
-        const auto newest = newest_checkpoint(tool, path, exit_code);
+        const auto newest = checkpoint_now(path);
         if (!newest) {
-            return exit_code;
+            return tool.fail(newest.error().exit_code, newest.error().text);
         }
         path = *newest;
         if (const int wrong = tool.readable(path); wrong != kExitOk) {

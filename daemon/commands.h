@@ -7,6 +7,9 @@ namespace sluice::daemon {
 
 int command_run(const RunOptions& options);                // blocks until the daemon has stopped
 int command_check(const CheckOptions& options);            // blocks on remotes unless offline
+int command_plan(const PlanOptions& options);              // reads the state directory
+int command_reload(const ReloadOptions& options);          // with --wait: blocks until it is over
+int command_compare(const CompareOptions& options);        // blocks on disks, or the daemons
 int command_status(const StatusOptions& options);          // blocks at most 5 s per answer
 int command_stop(const StopOptions& options);              // blocks until the process is gone
 int command_snapshot(const SnapshotOptions& options);      // blocks on disks

@@ -146,6 +146,9 @@ std::expected<Target, TargetError> find_target(const std::string& text,
         target.name = loaded.pipeline->name;
         state = loaded.pipeline->state.directory;
         target.savepoint_folder = loaded.pipeline->savepoint.directory;
+        target.savepoint_copy = loaded.pipeline->savepoint.copy;
+        target.savepoint_rate = loaded.pipeline->savepoint.bytes_per_second;
+        target.reserve_bytes = loaded.pipeline->state.reserve_bytes;
         target.states = {state};
     } else {
         target.by_name = true;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,12 @@ struct Target {
     std::vector<std::string> sockets;  // where its control socket may be, likeliest first
     // Where its state may be, likeliest first; of a file and of a state directory, the one.
     std::vector<std::string> states{};
-    std::string savepoint_folder{};  // as StatePaths has it; of a file only
-    bool by_name = false;            // nothing but the name is known
+    // Of a file only.
+    std::string savepoint_folder{};  // as StatePaths has it
+    bool savepoint_copy = true;
+    std::optional<std::uint64_t> savepoint_rate{};  // bytes per second of copies; none: no limit
+    std::uint64_t reserve_bytes = 0;                // free disk that copies leave alone
+    bool by_name = false;                           // nothing but the name is known
 };
 
 // `text` is a pipeline's name, its state directory, or its configuration file (it has a '/' or ends

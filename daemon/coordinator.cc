@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/partition_meta.h"
+#include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
 #include "state/store/inputs.h"
@@ -79,7 +80,9 @@ Coordinator::Coordinator(Parts parts, Options options, StartingPoint start)
       options_(options),
       meta_(std::move(start.meta)),
       time_keeper_(parts_.pipeline, parts_.clock,
-                   {meta_.clock, meta_.tick, meta_.cut_floor, meta_.cap}) {
+                   {meta_.clock, meta_.tick, meta_.cut_floor, meta_.cap}),
+      resting_(std::move(start.resting)),
+      reload_(std::move(start.reload)) {
     const std::size_t reductions = parts_.pipeline.reductions.size();
     INVARIANT(meta_.reductions.size() == reductions && start.open_ends.size() == reductions,
               "the checkpoint's reductions are the pipeline's");
@@ -131,12 +134,17 @@ bool Coordinator::step() {
     note_acknowledged();
     apply_pressure();
     busy |= feed_replay();
-    if (live_) {
+    busy |= decide_reload();
+    if (live_ && !reloading_) {
         take_up_partitions();
         busy |= decide_time();
     }
-    busy |= close_what_is_over(forced_);
-    busy |= decide_checkpoint();
+    if (!reloading_) {
+        busy |= close_what_is_over(forced_);
+    }
+    if (!reload_seal_) {
+        busy |= decide_checkpoint();
+    }
     busy |= decide_end();
     publish();
     return busy;
@@ -178,8 +186,8 @@ void Coordinator::take_answers() {
         for (const state::SealedSlice& sealed : answer->tables) {
             open_ends_[index_of(meta_, sealed.reduction)].insert(sealed.slice.end);
         }
-        undertaking.tag = std::max(undertaking.tag, answer->tag);
         if (!answer->tables.empty()) {
+            undertaking.tag = std::max(undertaking.tag, answer->tag);
             parts_.store.add_tables(answer->tag, std::move(answer->tables));
         }
         undertaking.next_offsets.insert(undertaking.next_offsets.end(),
@@ -204,7 +212,11 @@ bool Coordinator::settle() {
     // before it, which may wait for the memory that it makes.
     for (auto at = undertakings_.begin(); at != undertakings_.end(); ++at) {
         if ((*at)->order.kind == Order::Kind::spill && (*at)->unanswered == 0) {
-            hand_to_snapshotter(**at);
+            if ((*at)->tag == 0) {
+                seal_under_way_ = false;  // the tables had just been handed over otherwise
+            } else {
+                hand_to_snapshotter(**at);
+            }
             undertakings_.erase(at);
             return true;
         }
@@ -227,11 +239,6 @@ bool Coordinator::settle() {
         return false;
     }
     // Everything that takes effect below rests on these numbers; they are durable first.
-    if (SLUICE_MUTANT(BARRIER_BEFORE_FSYNC)) {
-        for (std::size_t i = 0; i < complete; ++i) {
-            take_effect(*undertakings_[i]);
-        }
-    }
     if (!entries.empty()) {
         if (auto written = parts_.journal.append(entries); !written) {
             fail(written.error());
@@ -241,9 +248,7 @@ bool Coordinator::settle() {
     for (std::size_t i = 0; i < complete; ++i) {
         const std::unique_ptr<Undertaking> undertaking = std::move(undertakings_.front());
         undertakings_.pop_front();
-        if (!SLUICE_MUTANT(BARRIER_BEFORE_FSYNC)) {
-            take_effect(*undertaking);
-        }
+        take_effect(*undertaking);
     }
     return true;
 }
@@ -298,6 +303,10 @@ void Coordinator::take_effect(Undertaking& undertaking) {
                 }
             }
             meta_.clock = std::max(meta_.clock, barrier.clock);
+            if (barrier.kind == model::BarrierKind::reload) {
+                begin_reload(undertaking);
+                return;
+            }
             if (undertaking.seals()) {
                 hand_to_snapshotter(undertaking);
             }
@@ -318,6 +327,7 @@ bool Coordinator::feed_replay() {
     }
     bool busy = false;
     while (!replay_.empty() && replay_under_way_ < kReplayAhead) {
+        const bool reload = replay_.front().kind == model::BarrierKind::reload;
         Order order;
         order.kind = Order::Kind::replayed;
         order.barrier = std::move(replay_.front());
@@ -326,13 +336,14 @@ bool Coordinator::feed_replay() {
         // No worker knows this entry yet, so none has passed it: the place for a checkpoint, if one
         // is due.
         std::optional<WantedSavepoint> savepoint;
-        if (!seal_under_way_) {
+        if (!seal_under_way_ && !reload) {
             savepoint = next_savepoint();
         }
-        order.seal_after = (checkpoint_wanted_ || savepoint) && !seal_under_way_;
+        order.seal_after = reload || ((checkpoint_wanted_ || savepoint) && !seal_under_way_);
+        reloading_ = reload;  // the last entry; what it seals waits for finish_reload()
         ++replay_under_way_;
         std::vector<model::EventTime> frontiers;
-        if (order.seal_after) {
+        if (order.seal_after && !reload) {
             frontiers = acknowledged();
             if (savepoint) {
                 seal_under_way_ = true;
@@ -346,11 +357,94 @@ bool Coordinator::feed_replay() {
         undertaking.frontiers = std::move(frontiers);
         busy = true;
     }
-    if (replay_.empty() && replay_under_way_ == 0) {
+    if (replay_.empty() && replay_under_way_ == 0 && !reloading_ && !reload_due()) {
         go_live();
         busy = true;
     }
     return busy;
+}
+
+// ---- reload
+// ---------------------------------------------------------------------------------------------------
+
+void Coordinator::request_reload(Reload reload) {
+    std::lock_guard lock(mutex_);
+    wanted_reload_ = std::move(reload);
+}
+
+// Results of event time rest on records beyond the last barrier of the journal. What an earlier run
+// closed is final: the records in it are folded under the old settings once more. Where there are
+// none, nothing at all is read before the reload.
+bool Coordinator::reload_due() const {
+    return reload_ && (meta_.closed == kNoTime || least_watermark() >= meta_.closed);
+}
+
+// Issues the barrier when it is due and nothing else is sealed; afterwards sees the reload through.
+bool Coordinator::decide_reload() {
+    if (reloading_) {
+        return finish_reload();
+    }
+    if (live_) {
+        std::lock_guard lock(mutex_);
+        if (wanted_reload_) {
+            reload_ = std::exchange(wanted_reload_, std::nullopt);
+        }
+    }
+    const bool placed = live_ || (replay_.empty() && replay_under_way_ == 0);
+    if (!placed || !reload_due() || stopping_ || forced_ || seal_under_way_ ||
+        parts_.clock.steady_ms() < checkpoint_earliest_ms_) {
+        return false;
+    }
+    // The entry names the inputs: they are durable before it. Nobody else uses them now.
+    auto kept = parts_.inputs.keep(reload_->pipeline->inputs);
+    if (!kept) {
+        checkpoint_earliest_ms_ = parts_.clock.steady_ms() + 1000;
+        std::lock_guard lock(mutex_);
+        report_.checkpoint_problem = kept.error().text;
+        return false;
+    }
+    reloading_ = true;
+    Order order;
+    order.kind = Order::Kind::barrier;
+    order.seal_after = true;
+    order.barrier.kind = model::BarrierKind::reload;
+    order.barrier.number = ++number_;
+    order.barrier.clock = time_keeper_.next_clock();
+    order.barrier.reload = to_text({*kept, reload_->decisions});
+    undertake(std::move(order)).checkpoint = true;
+    return true;
+}
+
+// The barrier is durable and every worker stands behind it. What is over is a matter of their
+// offsets alone, and so is what is still written under the old settings.
+void Coordinator::begin_reload(Undertaking& undertaking) {
+    SLUICE_FAIL_POINT("reload.journaled");
+    collect_progress();
+    reload_over_ = least_watermark();
+    reload_number_ = undertaking.order.barrier.number;
+    Allowance allowance;
+    allowance.event_time = reload_over_ == model::kAfterAll ? kNoTime : reload_over_;
+    allowance.barrier = journaled_;
+    allowance.incomplete_before = undertaking.incomplete_before;
+    if (allowance.event_time != kNoTime) {
+        meta_.closed = std::max(meta_.closed, allowance.event_time);
+        parts_.emitter.allow(allowance);
+    }
+    reload_seal_ = std::make_unique<Undertaking>(std::move(undertaking));
+}
+
+bool Coordinator::finish_reload() {
+    if (!reload_seal_ || seal_under_way_ || !everything_delivered() ||
+        parts_.clock.steady_ms() < checkpoint_earliest_ms_) {
+        return false;
+    }
+    // No worker has rows behind the barrier: a window that is acknowledged by now has all of its
+    // rows before it.
+    SLUICE_FAIL_POINT("reload.delivered");
+    begin_checkpoint();
+    reload_seal_->frontiers = acknowledged();
+    hand_to_snapshotter(*reload_seal_);
+    return true;
 }
 
 void Coordinator::go_live() {
@@ -560,6 +654,9 @@ bool Coordinator::decide_checkpoint() {
         }
         return false;
     }
+    if (reloading_) {
+        return false;  // no barrier comes behind that of a reload
+    }
     if (auto savepoint = next_savepoint()) {
         seal(model::BarrierKind::seal, false, std::move(savepoint));
         return true;
@@ -683,10 +780,10 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
                : undertaking.checkpoint ? state::SnapshotJob::Kind::checkpoint
                                         : state::SnapshotJob::Kind::spill;
     job.last = undertaking.last;
-    job.number = undertaking.order.kind == Order::Kind::spill ? undertaking.tag
-                                                              : undertaking.order.barrier.number;
-    if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
-        undertaking.frontiers = acknowledged();
+    job.number = undertaking.order.barrier.number;
+    if (undertaking.order.kind == Order::Kind::spill) {
+        // One worker may be behind the others: runs still go in by rising numbers.
+        job.number = spilled_ = std::max(spilled_, undertaking.tag);
     }
     give_up_retained();
     for (std::size_t r = 0; r < meta_.reductions.size(); ++r) {
@@ -736,8 +833,21 @@ void Coordinator::hand_to_snapshotter(Undertaking& undertaking) {
         }
         std::sort(job.meta.partitions.begin(), job.meta.partitions.end(),
                   [](const auto& a, const auto& b) { return a.partition < b.partition; });
+        job.meta.partitions.insert(job.meta.partitions.end(), resting_.begin(), resting_.end());
         job.inputs_text = parts_.pipeline.inputs;
-        job.before_commit = [letters = &parts_.dead_letters] { return letters->sync(); };
+        if (undertaking.order.barrier.kind == model::BarrierKind::reload) {
+            job.inputs_text = reload_->pipeline->inputs;
+            job.meta = reloaded(std::move(job.meta), parts_.pipeline, *reload_->pipeline,
+                                reload_->decisions, reload_over_);
+            parts_.store.set_reductions(job.meta.reductions);
+        }
+        job.before_commit = [this](state::CheckpointMeta& meta) {
+            for (std::uint32_t r = 0; SLUICE_MUTANT(FRONTIER_AFTER_SEALS) && r < retained_.size();
+                 ++r) {
+                meta.reductions[r].acknowledged = parts_.sink.acknowledged(r);
+            }
+            return parts_.dead_letters.sync();
+        };
         pauses_[job.number] = undertaking.pause_ns;
     } else {
         job.meta.number = job.number;
@@ -798,6 +908,10 @@ bool Coordinator::take_snapshotter_result() {
         }
         if (result->journal_needed_after != 0) {
             forget = std::max(forget, result->journal_needed_after);
+        }
+        if (checkpoint && reloading_ && result->number == reload_number_ &&
+            result->outcome == state::SnapshotResult::Outcome::done) {
+            outcome_.store(Outcome::reloaded, std::memory_order_release);
         }
         if (last) {
             last_checkpoint_ok_.store(result->outcome == state::SnapshotResult::Outcome::done);
@@ -926,13 +1040,22 @@ void Coordinator::set_hold(std::string reason) {
     hold_ = std::move(reason);
 }
 
+// In a replay a seal stands at offsets that are still to be read, and nothing is spilled before it:
+// records that wait for memory would wait for themselves. How much they take is bounded, no worker
+// reads beyond the entries that it knows.
+bool Coordinator::seal_waits_for_records() const {
+    return !live_ && std::ranges::any_of(undertakings_, [](const auto& undertaking) {
+        return undertaking->seals() && undertaking->unanswered != 0;
+    });
+}
+
 void Coordinator::apply_pressure() {
     std::string reason;
     if (stopping_) {
         reason = "stopping";
     } else if (parts_.emitter.blocked()) {
         reason = "the sink's queue is full";
-    } else if (table_bytes() > parts_.memory_bytes) {
+    } else if (table_bytes() > parts_.memory_bytes && !seal_waits_for_records()) {
         reason = "the memory budget is used up";
     } else if (parts_.store.under_pressure()) {
         reason = "RocksDB has too many files in level 0";
@@ -990,6 +1113,22 @@ bool Coordinator::everything_delivered() const {
 }
 
 bool Coordinator::decide_end() {
+    if (reloading_) {
+        // It comes first; but one that waits for Redis does not hold up a stop. What is not done
+        // then, the next start does.
+        if (!stop_requested_.load()) {
+            return false;
+        }
+        if (stopping_since_ms_ == 0) {
+            stopping_since_ms_ = parts_.clock.steady_ms();
+        }
+        if (parts_.clock.steady_ms() - stopping_since_ms_ < kStopPatienceMs) {
+            return false;
+        }
+        last_checkpoint_ok_.store(true);
+        outcome_.store(Outcome::finished, std::memory_order_release);
+        return true;
+    }
     if (begin_drain()) {
         return true;
     }
@@ -1009,7 +1148,7 @@ bool Coordinator::decide_end() {
         outcome_.store(Outcome::finished, std::memory_order_release);
         return true;
     }
-    if (options_.until_end && live_ && !stopping_) {
+    if (options_.until_end && live_ && !stopping_ && !reload_) {
         {
             std::lock_guard lock(mutex_);
             if (!found_.empty()) {

@@ -17,6 +17,10 @@
 // the least of all watermarks, floors included, is always a time below which nothing can come.
 // Idleness only decides whether a cut is needed.
 //
+// Reload: not before the watermark is where it was when an earlier run sent its last result. The
+// last barrier of an engine's life. It is journaled and sealed in one; what is over by then is
+// delivered under the old settings; the checkpoint behind it is that of the new ones.
+//
 // Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint
 // during a long replay can be put behind an entry that no worker has passed. Live time begins when
 // all are carried out: with a cap and a tick, in one entry.
@@ -39,6 +43,7 @@
 #include "config/settings.h"
 #include "daemon/emitter.h"
 #include "daemon/messages.h"
+#include "daemon/reload.h"
 #include "daemon/worker.h"
 #include "ingest/time_keeper.h"
 #include "state/io/journal.h"
@@ -60,6 +65,11 @@ struct StartingPoint {
     std::vector<std::vector<model::EventTime>>
         open_ends;  // by reduction: windows that have rows and were not acknowledged
     std::vector<state::CheckpointSummary> kept;  // the snapshots that are there, newest first
+    // Partitions that are not of our share any more: kept as they are.
+    std::vector<state::PartitionMeta> resting;
+    // Other settings take over where the replay ends: the last entry of `replay` says so already,
+    // or it is to be written.
+    std::optional<Reload> reload;
 };
 
 // How far apart checkpoints begin: as asked for, or four times the CPU time that the last one took,
@@ -76,6 +86,7 @@ class Coordinator {
         state::Journal& journal;
         state::Store& store;
         state::Snapshotter& snapshotter;
+        state::Inputs& inputs;  // the snapshotter's: touched only while it has no job
         Emitter& emitter;
         sinks::RedisSink& sink;
         ingest::DeadLetters& dead_letters;
@@ -90,7 +101,9 @@ class Coordinator {
         bool until_end = false;
         bool keep_open = false;
     };
-    enum class Outcome : std::uint8_t { running, finished, failed };
+    // reloaded: the checkpoint behind the reload barrier is committed, and the settings of
+    // reload() are in force for whoever starts from it.
+    enum class Outcome : std::uint8_t { running, finished, reloaded, failed };
 
     Coordinator(Parts parts, Options options, StartingPoint start);
     ~Coordinator();
@@ -122,6 +135,9 @@ class Coordinator {
         std::optional<model::Offset> until;
     };
     void add_partition(Found found);
+    // Other settings take over at a barrier, as soon as there is a place for it; then `reloaded`.
+    // The edit must not break state. One at a time: a newer one replaces one that has not begun.
+    void request_reload(Reload reload);
     void set_hold(std::string reason);  // input waits for as long as the reason is not empty
 
     Outcome outcome() const { return outcome_.load(std::memory_order_acquire); }
@@ -177,6 +193,11 @@ class Coordinator {
     bool feed_replay();
     void go_live();
 
+    bool reload_due() const;
+    bool decide_reload();
+    void begin_reload(Undertaking& undertaking);
+    bool finish_reload();
+
     model::EventTime least_watermark() const;
     ingest::TimeView time_view() const;
     bool decide_time();
@@ -193,6 +214,7 @@ class Coordinator {
     bool take_snapshotter_result();
     void list_kept(const state::SnapshotResult& result);
 
+    bool seal_waits_for_records() const;
     std::vector<model::EventTime> acknowledged() const;
     void note_acknowledged();
     void give_up_retained();
@@ -223,13 +245,15 @@ class Coordinator {
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
     std::size_t owned_ = 0;  // partitions that workers own
+    const std::vector<state::PartitionMeta> resting_;
     bool live_ = false;
     bool close_under_way_ = false;
     std::optional<std::int64_t> closed_at_ms_;  // steady clock
     model::BarrierNumber closed_tag_ = 0;  // greatest of closed tables since the last seal; 0: none
     model::BarrierNumber last_run_ = 0;    // of the last seal or spill
 
-    bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
+    model::BarrierNumber spilled_ = 0;  // the number of the last spill of a replay
+    bool seal_under_way_ = false;       // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
     std::int64_t checkpoint_interval_ms_ = 0;  // effective
@@ -238,6 +262,12 @@ class Coordinator {
     std::map<model::BarrierNumber, bool> seals_last_;
     std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
     std::map<model::BarrierNumber, WantedSavepoint> seals_savepoint_;
+
+    std::optional<Reload> reload_;            // to be issued, or under way
+    bool reloading_ = false;                  // its barrier was issued: the last one of this engine
+    model::EventTime reload_over_ = kNoTime;  // event time that was over at the barrier
+    std::unique_ptr<Undertaking> reload_seal_;  // took effect; its checkpoint waits for deliveries
+    model::BarrierNumber reload_number_ = 0;
 
     bool stopping_ = false;
     bool last_checkpoint_issued_ = false;
@@ -266,8 +296,9 @@ class Coordinator {
     std::uint64_t savepoint_tickets_ = 0;            // guarded by mutex_
     // By ticket, until they are taken.
     std::map<std::uint64_t, model::Result<state::CheckpointSummary>>
-        savepoints_done_;  // guarded by mutex_
-    std::string hold_;     // guarded by mutex_
+        savepoints_done_;                  // guarded by mutex_
+    std::string hold_;                     // guarded by mutex_
+    std::optional<Reload> wanted_reload_;  // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

@@ -36,13 +36,19 @@ model::EventTime incomplete_before(const state::CompletenessSteps& steps,
 }
 
 struct Emitter::Reduction {
-    Reduction(std::uint32_t at, std::uint32_t row_number, const config::Reduction& reduction,
-              model::EventTime frontier)
-        : index(at), number(row_number), settings(reduction), columns(reduction), fired(frontier) {}
+    Reduction(std::uint32_t at, const state::ReductionMeta& restored,
+              const config::Reduction& reduction)
+        : index(at),
+          number(restored.number),
+          settings(reduction),
+          grown_before(restored.incomplete_before.value_or(kNoTime)),
+          columns(reduction),
+          fired(restored.acknowledged.value_or(kNoTime)) {}
 
     const std::uint32_t index;   // in the pipeline
     const std::uint32_t number;  // in row keys
     const config::Reduction& settings;
+    const model::EventTime grown_before;  // windows that start below lack what was added later
     state::ResultColumns columns;
     std::atomic<model::EventTime> fired;      // everything up to here was handed to the sink
     model::EventTime looked_up_to = kNoTime;  // `ends` is complete up to here
@@ -66,8 +72,7 @@ Emitter::Emitter(const config::Pipeline& pipeline, state::Store& store, sinks::R
               "a frontier for every reduction");
     for (std::size_t i = 0; i < restored.reductions.size(); ++i) {
         reductions_.push_back(std::make_unique<Reduction>(
-            static_cast<std::uint32_t>(i), restored.reductions[i].number, pipeline.reductions[i],
-            restored.reductions[i].acknowledged.value_or(kNoTime)));
+            static_cast<std::uint32_t>(i), restored.reductions[i], pipeline.reductions[i]));
     }
 }
 
@@ -207,7 +212,8 @@ model::Result<bool> Emitter::advance(Reduction& reduction, const Allowance& allo
                                model::saturating_add(*reduction.open,
                                                      reduction.settings.allowed_lateness_ms));
         }
-        reduction.complete = *reduction.open - reduction.settings.window_ms >= before;
+        reduction.complete = *reduction.open - reduction.settings.window_ms >=
+                             std::max(before, reduction.grown_before);
         reduction.suppressed = !reduction.complete && reduction.settings.suppress_incomplete;
     }
 

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <set>
 
-#include "config/inputs.h"
+#include "config/recorded.h"
 #include "daemon/partition_meta.h"
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
@@ -37,13 +37,9 @@ int exit_code_of(const model::Error& error) {
     return kExitStateBroken;
 }
 
-// What of a reduction its rows hold and mean; a different text is different state.
-std::string schema_of(const config::Reduction& reduction) {
-    std::string schema = "v1";
-    for (const config::ReductionCall& call : reduction.calls) {
-        schema += ";" + call.text;
-    }
-    return schema;
+// Settings that somebody else owns and that outlive the engine.
+std::shared_ptr<const config::Pipeline> borrowed(const config::Pipeline& pipeline) {
+    return {std::shared_ptr<void>(), &pipeline};
 }
 
 }  // namespace
@@ -174,13 +170,9 @@ bool Engine::open_journal() {
         std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 32, 4u << 20, 256u << 20);
     restore.boot = options_.boot;
     restore.pipeline = pipeline_.name;
-    restore.inputs_text = pipeline_.inputs;
     restore.verify_full = pipeline_.state.verify_full;
     restore.fresh = forget_;
     restore.from = from_;
-    restore.inputs_fit = [this](const std::string& recorded) {
-        return config::same_but_for_name(recorded, pipeline_.inputs);
-    };
     restore.journal_has_entries = journal_->last_number() > 0;
     restore.journal_covers = [this](const state::CheckpointMeta& meta) {
         return journal_covers(meta);
@@ -236,15 +228,20 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
 // stays shut and says why: an older snapshot needs even more of the log, or, where it has no probe
 // yet, would take another topic for this one and rewrite what is final.
 model::Status Engine::source_has(const state::CheckpointMeta& meta) {
+    TRY(put_in_force(meta));
+    std::vector<const state::PartitionMeta*> ours;
     std::vector<model::Partition> wanted;
     for (const state::PartitionMeta& partition : meta.partitions) {
-        wanted.push_back(partition.partition);
+        if (share_holds(partition.partition)) {
+            ours.push_back(&partition);
+            wanted.push_back(partition.partition);
+        }
     }
     source_lacks_.clear();
     TRY(ranges, seams_.log.ranges(wanted, kAskTimeoutMs));
     std::string missing;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-        const state::PartitionMeta& partition = meta.partitions[i];
+        const state::PartitionMeta& partition = *ours[i];
         const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
         if (!gone.empty()) {
             if (options_.accept_gap && partition.next_offset < ranges[i].begin) {
@@ -293,9 +290,6 @@ bool Engine::restore_some() {
             restore_->phase() == state::Restore::Phase::verify) {
             return wait_for("kafka: " + phase.error().text);
         }
-        if (restore_->recorded_inputs()) {
-            return fail(kExitConfiguration, phase.error().text);
-        }
         return fail(exit_code_of(phase.error()), phase.error().text);
     }
     return *phase == state::Restore::Phase::done ? finish_restore() : true;
@@ -316,14 +310,25 @@ bool Engine::finish_restore() {
     }
     token_ = std::move(restored.token);
     if (!restored.meta) {
+        in_force_ = borrowed(pipeline_);
         fresh_start_ = true;
         stage_ = Stage::first;
         return true;
     }
     meta_ = std::move(*restored.meta);
     fill_reductions();
-    for (const state::PartitionMeta& partition : meta_.partitions) {
-        partitions_.push_back(partition.partition);
+    std::vector<state::PartitionMeta> owned;
+    for (state::PartitionMeta& partition : meta_.partitions) {
+        if (share_holds(partition.partition)) {
+            partitions_.push_back(partition.partition);
+            owned.push_back(std::move(partition));
+        } else {
+            start_.resting.push_back(std::move(partition));
+        }
+    }
+    meta_.partitions = std::move(owned);
+    if (!plan_reload()) {
+        return false;
     }
     if (auto kept = catalogue_.describe()) {
         kept_ = std::move(*kept);
@@ -333,24 +338,110 @@ bool Engine::finish_restore() {
     return true;
 }
 
+// ---- inputs
+// ---------------------------------------------------------------------------------------------------
+
+model::Status Engine::put_in_force(const state::CheckpointMeta& meta) {
+    if (in_force_ && in_force_hash_ == meta.inputs) {
+        return {};
+    }
+    if (meta.inputs == state::inputs_hash(pipeline_.inputs)) {
+        in_force_ = borrowed(pipeline_);
+    } else {
+        constexpr std::uint64_t kMostBytes = 64ull << 20;
+        const std::string path = restore_->from() + "/INPUTS-" + meta.inputs;
+        TRY(text, state::read_file(seams_.disk, path, kMostBytes));
+        auto pipeline = config::recorded_pipeline(text, pipeline_);
+        if (!pipeline) {
+            return model::invalid(path + ": " + pipeline.error().text);
+        }
+        in_force_ = std::make_shared<const config::Pipeline>(std::move(*pipeline));
+    }
+    in_force_hash_ = meta.inputs;
+    return {};
+}
+
+model::Result<std::shared_ptr<const config::Pipeline>> Engine::recorded(
+    const std::string& hash) const {
+    if (hash == state::inputs_hash(pipeline_.inputs)) {
+        return borrowed(pipeline_);
+    }
+    TRY(text, inputs_.read(hash));
+    TRY(pipeline, config::recorded_pipeline(text, pipeline_));
+    return std::make_shared<const config::Pipeline>(std::move(pipeline));
+}
+
+// Which settings take over, and where: at the first reload entry behind the checkpoint; if there is
+// none, where the replay ends, should the file be another one. What the file would do is judged by
+// the settings that the journal leaves in force, before anything is changed.
+bool Engine::plan_reload() {
+    auto entries = journal_->entries_after(meta_.number);
+    if (!entries) {
+        return fail(exit_code_of(entries.error()), entries.error().text);
+    }
+    if (!from_.empty()) {
+        entries->clear();  // of another lineage
+    }
+    std::shared_ptr<const config::Pipeline> last = in_force_;
+    for (auto at = entries->begin(); at != entries->end(); ++at) {
+        if (at->kind != model::BarrierKind::reload) {
+            continue;
+        }
+        auto entry = parse_reload(at->reload);
+        if (!entry) {
+            return fail(kExitDamaged, entry.error().text);
+        }
+        auto pipeline = recorded(entry->inputs);
+        if (!pipeline) {
+            return fail(kExitDamaged, "the settings that the journal names at barrier " +
+                                          std::to_string(at->number) +
+                                          " cannot be read: " + pipeline.error().text);
+        }
+        last = *pipeline;
+        if (!start_.reload) {
+            start_.reload = Reload{*pipeline, entry->decisions};
+            start_.replay.assign(entries->begin(), at + 1);
+        }
+    }
+    const config::Edit edit = config::compare(*last, pipeline_, options_.decisions);
+    if (edit.breaks()) {
+        return fail(kExitConfiguration, "the edited file would break state: " + refusal(edit));
+    }
+    if (!start_.reload) {
+        start_.replay = std::move(*entries);
+        if (edit.recorded) {
+            start_.reload = Reload{borrowed(pipeline_), options_.decisions};
+        }
+    }
+    if (start_.reload) {
+        options_.say("the settings changed: the recorded ones run until the replay is over");
+    }
+    return true;
+}
+
+state::SnapshotterOptions Engine::snapshotter_options() const {
+    state::SnapshotterOptions options;
+    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
+    options.reserve_bytes = pipeline_.state.reserve_bytes;
+    for (const std::string& text : journal_->reloads()) {
+        if (const auto entry = parse_reload(text)) {
+            options.journaled_inputs.insert(entry->inputs);
+        }
+    }
+    return options;
+}
+
 // The checkpoint's reductions in the pipeline's order; new ones get numbers.
 void Engine::fill_reductions() {
     std::vector<state::ReductionMeta> ordered;
-    std::uint32_t greatest = 0;
-    for (const state::ReductionMeta& reduction : meta_.reductions) {
-        greatest = std::max(greatest, reduction.number);
-    }
-    for (const config::Reduction& reduction : pipeline_.reductions) {
+    std::uint32_t greatest = daemon::greatest_number(meta_);
+    for (const config::Reduction& reduction : in_force_->reductions) {
         if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
             ordered.push_back(*kept);
             continue;
         }
-        state::ReductionMeta made;
-        made.id = reduction.id;
-        made.number = ++greatest;
-        made.family = state::family_for(reduction.window_ms, pipeline_.state.checkpoint_every_ms);
-        made.schema = schema_of(reduction);
-        ordered.push_back(std::move(made));
+        ordered.push_back(
+            new_reduction(reduction, ++greatest, pipeline_.state.checkpoint_every_ms));
     }
     meta_.reductions = std::move(ordered);
     store_->set_reductions(meta_.reductions);
@@ -360,7 +451,7 @@ void Engine::fill_reductions() {
 // -------------------------------------------------------------------------------------
 
 bool Engine::share_holds(const model::Partition& partition) const {
-    return in_share(pipeline_.source.partitions, partition.id);
+    return in_share(in_force_->source.partitions, partition.id);
 }
 
 model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
@@ -411,13 +502,33 @@ bool Engine::first_checkpoint() {
         }
         meta_ = result->meta;
         kept_ = result->kept;
+        std::erase_if(meta_.partitions, [&](const state::PartitionMeta& partition) {
+            return !share_holds(partition.partition);
+        });
         stage_ = Stage::sink;
         return true;
     }
+    // A disk that was full for the first checkpoint has room again: the lineage is there already.
+    if (journal_->lineage() != options_.lineage && !begin_lineage()) {
+        return false;
+    }
+    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
+                                                        seams_.clock, *store_, catalogue_, inputs_);
+    state::SnapshotJob job;
+    job.number = meta_.number;
+    job.meta = meta_;
+    job.meta.partitions.insert(job.meta.partitions.end(), start_.resting.begin(),
+                               start_.resting.end());
+    job.inputs_text = in_force_->inputs;
+    snapshotter_->submit(std::move(job));
+    return true;
+}
+
+bool Engine::begin_lineage() {
     if (!from_savepoint_ && !resolve_start()) {
         return false;
     }
-    // A lineage begins: numbers go on above everything that this directory has seen, so that newest
+    // Numbers go on above everything that this directory has seen, so that newest
     // stays newest.
     model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
     number = std::max(number, greatest_number());
@@ -444,18 +555,9 @@ bool Engine::first_checkpoint() {
     meta_.journal_number = number;
     meta_.reset_sink = forget_ || from_savepoint_;
     meta_.clock = std::max(meta_.clock, seams_.clock.wall_ms());
-    meta_.inputs = state::inputs_hash(pipeline_.inputs);
-
-    state::SnapshotterOptions options;
-    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
-    options.reserve_bytes = pipeline_.state.reserve_bytes;
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
-                                                        catalogue_, inputs_);
-    state::SnapshotJob job;
-    job.number = number;
-    job.meta = meta_;
-    job.inputs_text = pipeline_.inputs;
-    snapshotter_->submit(std::move(job));
+    meta_.inputs = state::inputs_hash(in_force_->inputs);
+    // What was edited or imported the user has vouched for; from here on it is ours.
+    meta_.provenance = state::Provenance::taken;
     return true;
 }
 
@@ -496,8 +598,8 @@ bool Engine::resolve_start() {
         state.next_offset = offsets[i];
         state.time = ingest::PartitionTime::begin(
             offsets[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
-        state.reductions.resize(pipeline_.reductions.size());
-        meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
+        state.reductions.resize(in_force_->reductions.size());
+        meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
     }
     fill_reductions();
     return true;
@@ -523,7 +625,7 @@ bool Engine::greet_sink() {
     if (sink_ == nullptr) {
         sinks::SinkSettings settings;
         settings.pipeline = pipeline_.name;
-        for (const config::Reduction& reduction : pipeline_.reductions) {
+        for (const config::Reduction& reduction : in_force_->reductions) {
             settings.reductions.push_back(sinks::ReductionOutput::of(reduction));
         }
         settings.owner = options_.owner;
@@ -658,17 +760,13 @@ bool Engine::prepare() {
     if (refuses_compacted()) {
         return false;
     }
-    auto entries = journal_->entries_after(meta_.number);
-    if (!entries) {
-        return fail(exit_code_of(entries.error()), entries.error().text);
-    }
     auto listed = listed_partitions(kAskTimeoutMs);
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
     }
     const std::set<model::Partition> known(partitions_.begin(), partitions_.end());
     model::Offsets journaled;  // where each partition stood when it was first named
-    for (const model::Barrier& barrier : *entries) {
+    for (const model::Barrier& barrier : start_.replay) {
         journaled.insert(barrier.next_offsets.begin(), barrier.next_offsets.end());
     }
     std::vector<model::Partition> added;  // found since the checkpoint
@@ -716,21 +814,20 @@ bool Engine::prepare() {
             state.start_offset = begin;
             state.next_offset = begin;
             state.time = ingest::PartitionTime::begin(begin, empty, meta_.cut_floor);
-            state.reductions.resize(pipeline_.reductions.size());
-            meta_.partitions.push_back(to_meta(state, partitions_, pipeline_));
+            state.reductions.resize(in_force_->reductions.size());
+            meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
             until_.push_back(until(known.size() + a));
         }
     }
-    for (const model::Barrier& barrier : *entries) {
+    for (const model::Barrier& barrier : start_.replay) {
         if (barrier.kind == model::BarrierKind::close) {
             meta_.closed = std::max(meta_.closed, barrier.time);
         }
     }
-    std::erase_if(*entries, [](const model::Barrier& barrier) {
+    std::erase_if(start_.replay, [](const model::Barrier& barrier) {
         return barrier.kind == model::BarrierKind::close;  // no worker has a part in it
     });
     start_.meta = meta_;
-    start_.replay = std::move(*entries);
     start_.journal_end = journal_->last_number();
     start_.kept = kept_;
     start_.greatest_number = greatest_number();
@@ -757,9 +854,10 @@ model::Status Engine::open_worker(std::size_t number) {
     INVARIANT(stage_ == Stage::open && token_, "workers are opened behind the gate");
     Worker::Settings settings{
         .number = static_cast<std::uint32_t>(number),
-        .pipeline = pipeline_,
+        .pipeline = *in_force_,
         .partitions = partitions_,
         .reduction_numbers = {},
+        .closed = {},
         .clock = seams_.clock,
         .dead_letters = seams_.dead_letters,
         .answers = answers_,
@@ -769,12 +867,13 @@ model::Status Engine::open_worker(std::size_t number) {
     };
     for (const state::ReductionMeta& reduction : meta_.reductions) {
         settings.reduction_numbers.push_back(reduction.number);
+        settings.closed.push_back(reduction.closed.value_or(model::kBeforeAll));
     }
     TRY(reader, seams_.log.open_reader(*token_, partitions_));
     workers_[number] = std::make_unique<Worker>(std::move(settings), std::move(reader));
     for (std::size_t i = number; i < meta_.partitions.size(); i += workers_.size()) {
         const auto partition = static_cast<std::uint32_t>(i);
-        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, pipeline_),
+        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, *in_force_),
                               i < until_.size() ? until_[i] : std::nullopt);
     }
     return {};
@@ -782,11 +881,8 @@ model::Status Engine::open_worker(std::size_t number) {
 
 void Engine::run() {
     INVARIANT(stage_ == Stage::open, "run() comes after the workers");
-    state::SnapshotterOptions options;
-    options.retention = {pipeline_.state.checkpoint_keep, pipeline_.state.checkpoint_max_bytes};
-    options.reserve_bytes = pipeline_.state.reserve_bytes;
-    snapshotter_ = std::make_unique<state::Snapshotter>(options, seams_.disk, seams_.clock, *store_,
-                                                        catalogue_, inputs_);
+    snapshotter_ = std::make_unique<state::Snapshotter>(snapshotter_options(), seams_.disk,
+                                                        seams_.clock, *store_, catalogue_, inputs_);
     if (!restore_->from().empty() && !restore_->every_byte()) {
         snapshotter_->verify(restore_->from(), meta_);
     }
@@ -795,14 +891,15 @@ void Engine::run() {
         state::Completion::Options{pipeline_.savepoint.copy,
                                    pipeline_.savepoint.bytes_per_second.value_or(0),
                                    pipeline_.state.reserve_bytes});
-    emitter_ = std::make_unique<Emitter>(pipeline_, *store_, *sink_, meta_);
+    emitter_ = std::make_unique<Emitter>(*in_force_, *store_, *sink_, meta_);
     Coordinator::Parts parts{
-        .pipeline = pipeline_,
+        .pipeline = *in_force_,
         .partitions = partitions_,
         .clock = seams_.clock,
         .journal = *journal_,
         .store = *store_,
         .snapshotter = *snapshotter_,
+        .inputs = inputs_,
         .emitter = *emitter_,
         .sink = *sink_,
         .dead_letters = seams_.dead_letters,

@@ -9,6 +9,8 @@
 //   in a first checkpoint sink      Redis is greeted, its control hash compared with our lineage
 //   and journal, the epoch taken open      the gate: only now there is a token, and only with it a
 //   reader
+// If the file is another one than the state was made with, the recorded inputs run until the replay
+// is over; an edit that would break state is refused right behind `restore`, with nothing changed.
 // Then open_worker() for each worker, on the thread that will drive it; run(); and everybody steps.
 //
 // Life:    the seams outlive the engine. Readers die before the log: destroy the engine first.
@@ -60,6 +62,7 @@ class Engine {
         bool keep_open = false;
         bool accept_gap = false;                // go on above offsets that are gone
         bool accept_compacted = false;          // records may be missing anywhere
+        config::Decisions decisions;            // what an edit of the file may do to the state
         std::string boot;                       // unique to this start; of [a-z0-9]
         state::Lineage lineage{};               // random, in case that one begins
         std::string owner;                      // for the fence; no blanks
@@ -78,6 +81,9 @@ class Engine {
         std::string text;
     };
 
+    // `pipeline` is the current file; it outlives the engine. What runs is what the state was made
+    // with, see pipeline(), until the journal's last barrier is passed; then, if they differ, the
+    // coordinator's outcome is `reloaded`, and the next engine goes on with the current file.
     Engine(const config::Pipeline& pipeline, Seams seams, Options options);
     ~Engine();
     Engine(const Engine&) = delete;
@@ -112,6 +118,10 @@ class Engine {
     // Looks for partitions that are not read yet and takes them up. Blocks. Thread: any one.
     model::Status look_for_partitions(std::int64_t timeout_ms);
 
+    // The settings in force: the recorded inputs, and addresses, memory and so on of the current
+    // file. From the stage behind `restore` on.
+    const config::Pipeline& pipeline() const { return *in_force_; }
+
     const std::vector<model::Partition>& partitions() const { return partitions_; }
     const state::CheckpointMeta& restored() const { return meta_; }
     // The snapshots that are there when the run begins, newest first. From stage `sink` on.
@@ -123,6 +133,7 @@ class Engine {
     bool open_journal();
     bool restore_some();
     bool first_checkpoint();
+    bool begin_lineage();
     bool resolve_start();
     bool has_state();
     model::BarrierNumber greatest_number();
@@ -139,9 +150,16 @@ class Engine {
     model::Status source_has(const state::CheckpointMeta& meta);
     model::Result<std::vector<model::Partition>> listed_partitions(std::int64_t timeout_ms);
     void fill_reductions();
+    model::Status put_in_force(const state::CheckpointMeta& meta);
+    model::Result<std::shared_ptr<const config::Pipeline>> recorded(const std::string& hash) const;
+    bool plan_reload();
+    state::SnapshotterOptions snapshotter_options() const;
     bool finish_restore();
 
-    const config::Pipeline& pipeline_;
+    const config::Pipeline& pipeline_;  // the current file
+    // Shared with the coordinator. Null: nothing recorded yet.
+    std::shared_ptr<const config::Pipeline> in_force_;
+    std::string in_force_hash_;
     const Seams seams_;
     const Options options_;
 

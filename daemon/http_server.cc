@@ -305,7 +305,7 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
         const std::string_view target(request.target().data(), request.target().size());
         const std::string_view path = target.substr(0, target.find('?'));
         if (path == "/stop" || path == "/checkpoint" || path == "/savepoint" ||
-            path == "/savepoint/delete") {
+            path == "/savepoint/delete" || path == "/reload") {
             act(request, path, target.size() > path.size() ? target.substr(path.size() + 1) : "");
             return;
         }
@@ -377,6 +377,12 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
             server_.callbacks_.stop(wanted);
             return;
         }
+        if (path == "/reload" && parameter(query, "wait") == "no") {
+            send(make_response(request, http::status::accepted, "application/json",
+                               "{\"reloading\":true}\n"));
+            server_.callbacks_.reload([](const model::Result<std::string>&) {});
+            return;
+        }
         const std::string name(parameter(query, "name"));
         if (path == "/savepoint/delete" && name.empty()) {
             send(make_response(request, http::status::bad_request, "application/json",
@@ -404,6 +410,8 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
         };
         if (path == "/checkpoint") {
             server_.callbacks_.checkpoint(std::move(done));
+        } else if (path == "/reload") {
+            server_.callbacks_.reload(std::move(done));
         } else if (path == "/savepoint") {
             server_.callbacks_.savepoint(name, std::move(done));
         } else {

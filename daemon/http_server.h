@@ -42,6 +42,10 @@ struct HttpCallbacks {
     // Freezes a savepoint, of this name or, when it is empty, of one that is made up.
     std::function<void(std::string name, Done done)> savepoint;
     std::function<void(std::string name, Done done)> remove_savepoint;
+    // Reads the configuration file again and applies it; `done` gets the verdict once that is over:
+    // {"applied":true,"restart":[settings that need one]} or
+    // {"applied":false,"exit_code","reason"}.
+    std::function<void(Done done)> reload = {};
     // Text to append to /metrics; may be empty.
     std::function<std::string()> more_metrics;
 };

@@ -13,6 +13,9 @@ using namespace sluice::daemon;
 struct Dispatch {
     int operator()(const RunOptions& options) const { return command_run(options); }
     int operator()(const CheckOptions& options) const { return command_check(options); }
+    int operator()(const PlanOptions& options) const { return command_plan(options); }
+    int operator()(const CompareOptions& options) const { return command_compare(options); }
+    int operator()(const ReloadOptions& options) const { return command_reload(options); }
     int operator()(const StatusOptions& options) const { return command_status(options); }
     int operator()(const StopOptions& options) const { return command_stop(options); }
     int operator()(const CheckpointOptions& options) const { return command_checkpoint(options); }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -19,6 +20,8 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<std::pair<std::string, std::string>>;
+
+double seconds_of(std::uint64_t us) { return static_cast<double>(us) / 1e6; }
 
 class Families {
  public:
@@ -39,6 +42,20 @@ class Families {
         (families_.back().type == MetricType::Counter ? metric.counter.value : metric.gauge.value) =
             static_cast<double>(value);
         families_.back().metric.push_back(std::move(metric));
+    }
+
+    // Durations in microseconds, as seconds.
+    void sample(const state::DiskLatency& latency, const Labels& labels) {
+        sample(0, labels);
+        prometheus::ClientMetric::Histogram& histogram = families_.back().metric.back().histogram;
+        for (std::size_t i = 0; i < latency.counts.size(); ++i) {
+            histogram.sample_count += latency.counts[i];
+            histogram.bucket.push_back(
+                {histogram.sample_count, i < state::DiskLatency::kBoundsUs.size()
+                                             ? seconds_of(state::DiskLatency::kBoundsUs[i])
+                                             : std::numeric_limits<double>::infinity()});
+        }
+        histogram.sample_sum = seconds_of(latency.sum_us);
     }
 
     template <class T>
@@ -246,6 +263,9 @@ void add_snapshots(Families& to, const Status& status, model::EventTime now) {
     to.gauge("restore_total_bytes", "Bytes to restore at the start.", status.restore.total_bytes);
     to.gauge("restore_duration_seconds", "How long the restore took.",
              static_cast<double>(status.restore.duration_ms) / 1000);
+    to.gauge("restore_stalled_seconds",
+             "How long one piece of the start has not come back, from 10 s on.",
+             seconds(status.restore.stalled_ms));
     to.counter("restore_replayed_events_total", "Records read again after the restore.",
                status.restore.replayed_records);
     to.gauge("restore_verified_bytes",
@@ -261,7 +281,14 @@ void add_io_and_room(Families& to, const Status& status) {
     to.counter("io_completed_total", "Operations that came back.", status.io.completed);
     to.counter("io_errors_total", "Operations that failed or were short.", status.io.errors);
     to.gauge("io_inflight", "Operations on their way.", status.io.in_flight);
-    to.counter("io_syncs_total", "fdatasync calls.", status.io.syncs);
+    to.gauge("io_oldest_inflight_seconds", "How long the oldest of them has been so.",
+             seconds_of(status.io.oldest_us));
+    to.counter("io_syncs_total", "fdatasync and fsync calls.", status.io.syncs);
+    to.family(MetricType::Histogram, "io_duration_seconds",
+              "Operations by how long they took, from submission to completion.");
+    to.sample(status.io.write, {{"operation", "write"}});
+    to.sample(status.io.read, {{"operation", "read"}});
+    to.sample(status.io.sync, {{"operation", "sync"}});
     to.family(MetricType::Counter, "io_bytes_total", "Bytes moved.");
     to.sample(status.io.bytes_written, {{"direction", "written"}});
     to.sample(status.io.bytes_read, {{"direction", "read"}});

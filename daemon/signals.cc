@@ -97,10 +97,8 @@ class Signals::Running {
                             {{"signal", name}});
                 std::_Exit(kExitNoSnapshot);
             case SIGHUP:
-                log_warning(
-                    "reload is not available in this version; stop and start to apply an edited "
-                    "configuration",
-                    {{"signal", name}});
+                log_info("asked to reload the configuration", {{"signal", name}});
+                actions_.reload(name);
                 break;
             default:
                 break;

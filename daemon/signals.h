@@ -6,7 +6,7 @@
 //   USR1               a savepoint now; the daemon goes on
 //   USR2               stop with a savepoint, whatever the policy
 //   QUIT               leaves at once with 75
-//   HUP                logged: not available in this version
+//   HUP                reload the configuration file
 //   PIPE               ignored
 //
 // Leaving at once is safe at any instant: it is what a crash does.
@@ -28,6 +28,7 @@ class Signals {
     struct Actions {
         std::function<void(const std::string& signal)> stop;                 // once
         std::function<void(const std::string& signal)> stop_with_savepoint;  // once, instead of it
+        std::function<void(const std::string& signal)> reload = {};
         std::function<void(const std::string& signal)> savepoint;
     };
     static model::Result<std::unique_ptr<Signals>> open(Actions actions);

@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::int64_t kProgressNs = 200'000'000;
 constexpr std::size_t kMostLineBytes = 64 << 20;
+constexpr unsigned kMostThreads = 4;
 
 }  // namespace
 
@@ -34,6 +35,10 @@ model::Result<std::unique_ptr<SnapshotTool>> SnapshotTool::open(std::string what
     options.bytes_per_second = rate.value_or(0);
     TRY(opened, state::open_disk(options));
     return std::unique_ptr<SnapshotTool>(new SnapshotTool(std::move(what), std::move(opened.disk)));
+}
+
+unsigned SnapshotTool::threads() {
+    return std::min(std::thread::hardware_concurrency(), kMostThreads);
 }
 
 int SnapshotTool::fail(int exit_code, const std::string& text) const {

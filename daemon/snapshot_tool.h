@@ -25,6 +25,10 @@ class SnapshotTool {
 
     state::Disk& disk() { return *disk_; }
 
+    // Threads beside the main one that compress, check and write what is gigabytes: one for each
+    // core, and no more than memory should be held for.
+    static unsigned threads();
+
     // Says it on stderr and gives the exit code that goes with it.
     int fail(const model::Error& error) const;
     int fail(int exit_code, const std::string& text) const;

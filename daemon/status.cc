@@ -91,6 +91,13 @@ json to_value(const CompletionStatus& completion) {
             {"settled", completion.settled}};
 }
 
+json to_value(const state::DiskLatency& latency) {
+    return {{"p50_us", state::quantile_us(latency, 0.5)},
+            {"p99_us", state::quantile_us(latency, 0.99)},
+            {"sum_us", latency.sum_us},
+            {"buckets", latency.counts}};
+}
+
 json to_value(const SinkStatus& sink) {
     return {{"results", sink.results},           {"commands", sink.commands},
             {"pending", sink.pending},           {"retries", sink.retries},
@@ -111,7 +118,9 @@ json to_value(const RestoreStatus& restore) {
             {"replayed_records", restore.replayed_records},
             {"rejected", std::move(rejected)},
             {"verified_bytes", restore.verified_bytes},
-            {"verify_bytes", restore.verify_bytes}};
+            {"verify_bytes", restore.verify_bytes},
+            {"phase", restore.phase},
+            {"stalled_ms", restore.stalled_ms}};
 }
 
 json to_value(const StepStatus& step) {
@@ -179,6 +188,19 @@ const json& object_in(const json& object, const char* name) {
 }
 const json& list_in(const json& object, const char* name) {
     return member(object, name, json::value_t::array);
+}
+
+state::DiskLatency latency_in(const json& from, const char* name) {
+    const json& object = object_in(from, name);
+    state::DiskLatency latency;
+    take(object, "sum_us", latency.sum_us);
+    const json& buckets = list_in(object, "buckets");
+    for (std::size_t i = 0; i < std::min(buckets.size(), latency.counts.size()); ++i) {
+        if (buckets[i].is_number_unsigned()) {
+            latency.counts[i] = buckets[i].get<std::uint64_t>();
+        }
+    }
+    return latency;
 }
 
 void take_ledger(const json& from, model::Ledger& ledger) {
@@ -408,7 +430,8 @@ std::vector<std::pair<std::string, std::string>> facts(const Status& status) {
     const RestoreStatus& restore = status.restore;
     std::string restored = restore.from.empty() ? "fresh start" : "from " + restore.from;
     if (status.state == RunState::restoring && restore.total_bytes > 0) {
-        restored += ", " + print_size(restore.bytes) + " of " + print_size(restore.total_bytes);
+        restored += ", " + restore.phase + " " + print_size(restore.bytes) + " of " +
+                    print_size(restore.total_bytes);
     } else if (!restore.from.empty()) {
         restored += " in " + std::to_string(restore.duration_ms) + "ms, " +
                     grouped(restore.replayed_records) + " records replayed";
@@ -416,6 +439,9 @@ std::vector<std::pair<std::string, std::string>> facts(const Status& status) {
             restored += ", " + print_size(restore.verified_bytes) + " of " +
                         print_size(restore.verify_bytes) + " verified";
         }
+    }
+    if (restore.stalled_ms > 0) {
+        restored += ", no progress for " + print_duration(restore.stalled_ms / 1000 * 1000);
     }
     lines.emplace_back("restore", printable(restored));
     for (const Rejection& rejection : restore.rejected) {
@@ -485,7 +511,9 @@ std::string to_json(const Status& status) {
     page["io"] = {{"backend", status.io.backend},       {"submitted", status.io.submitted},
                   {"completed", status.io.completed},   {"errors", status.io.errors},
                   {"in_flight", status.io.in_flight},   {"bytes_written", status.io.bytes_written},
-                  {"bytes_read", status.io.bytes_read}, {"syncs", status.io.syncs}};
+                  {"bytes_read", status.io.bytes_read}, {"syncs", status.io.syncs},
+                  {"oldest_us", status.io.oldest_us},   {"write", to_value(status.io.write)},
+                  {"read", to_value(status.io.read)},   {"sync", to_value(status.io.sync)}};
     page["room"] = {{"memory_bytes", status.room.memory_bytes},
                     {"memory_limit_bytes", status.room.memory_limit_bytes},
                     {"disk_free_bytes", status.room.disk_free_bytes},
@@ -590,6 +618,8 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(restore, "replayed_records", status.restore.replayed_records);
     take(restore, "verified_bytes", status.restore.verified_bytes);
     take(restore, "verify_bytes", status.restore.verify_bytes);
+    take(restore, "phase", status.restore.phase);
+    take(restore, "stalled_ms", status.restore.stalled_ms);
     for (const json& from : list_in(restore, "rejected")) {
         Rejection rejection;
         take(from, "path", rejection.path);
@@ -626,6 +656,10 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(io, "bytes_written", status.io.bytes_written);
     take(io, "bytes_read", status.io.bytes_read);
     take(io, "syncs", status.io.syncs);
+    take(io, "oldest_us", status.io.oldest_us);
+    status.io.write = latency_in(io, "write");
+    status.io.read = latency_in(io, "read");
+    status.io.sync = latency_in(io, "sync");
     const json& room = object_in(page, "room");
     take(room, "memory_bytes", status.room.memory_bytes);
     take(room, "memory_limit_bytes", status.room.memory_limit_bytes);

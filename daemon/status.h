@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "state/io/disk.h"
 #include "state/model/ledger.h"
 #include "state/model/result.h"
 #include "state/model/time.h"
@@ -101,6 +102,9 @@ struct RestoreStatus {
     std::uint64_t verified_bytes = 0;  // read behind the gate, of
     std::uint64_t verify_bytes = 0;    // so many; 0: nothing was left to verify
     std::vector<Rejection> rejected;
+    // locate, verify, restore, warm, sink_check, open (of the gate), done; failed.
+    std::string phase;
+    std::int64_t stalled_ms = 0;  // one piece of the start does not come back; 0: it moves
 };
 
 // Snapshot, run and journal I/O.
@@ -113,6 +117,10 @@ struct IoStatus {
     std::uint64_t bytes_written = 0;
     std::uint64_t bytes_read = 0;
     std::uint64_t syncs = 0;
+    std::uint64_t oldest_us = 0;  // how long the oldest operation in flight has been so
+    state::DiskLatency write;
+    state::DiskLatency read;
+    state::DiskLatency sync;
 };
 
 // Where memory and disk stand.

@@ -71,6 +71,7 @@ Worker::Worker(Settings settings, std::unique_ptr<ingest::LogReader> reader)
         state::FoldSettings fold =
             state::fold_settings(static_cast<std::uint32_t>(r), settings_.pipeline.reductions[r]);
         fold.reduction = settings_.reduction_numbers[r];
+        fold.closed = settings_.closed[r];
         folders_.push_back(std::make_unique<state::ReductionFolder>(std::move(fold)));
     }
     fold_errors_.resize(folders_.size());
@@ -229,6 +230,8 @@ void Worker::apply(const model::Barrier& barrier) {
     }
     if (barrier.kind == model::BarrierKind::tick) {
         processing_time_ = barrier.time;
+    } else if (barrier.kind == model::BarrierKind::reload) {
+        reloading_ = true;
     } else if (barrier.kind == model::BarrierKind::cap) {
         cap_applied_ms_ = settings_.clock.steady_ms();
         cap_ = std::max(cap_, barrier.time);
@@ -298,7 +301,7 @@ model::Offset Worker::bound(const Owned& owned) const {
         const auto& offsets = replayed_.front().barrier.next_offsets;
         const auto listed = offsets.find(settings_.partitions[owned.partition]);
         bound = std::min(bound, listed == offsets.end() ? owned.next_offset : listed->second);
-    } else if (replaying_ || owned.waits_for_barrier) {
+    } else if (replaying_ || reloading_ || owned.waits_for_barrier) {
         bound = std::min(bound, owned.next_offset);
     }
     return bound;

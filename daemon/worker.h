@@ -10,6 +10,9 @@
 // partitions are there. Without such a barrier it holds everything until the coordinator says that
 // live time begins.
 //
+// Reload: behind a reload barrier nothing more is read. Whoever comes next folds under the new
+// settings.
+//
 // Handing over is a pointer swap per table; the worker never waits for disk, for another worker, or
 // for the size of the state.
 //
@@ -82,7 +85,10 @@ class Worker {
         const config::Pipeline& pipeline;
         const std::vector<model::Partition>&
             partitions;  // by number; grows only at the end, elements never move
-        std::vector<std::uint32_t> reduction_numbers;  // in row keys, by position in the pipeline
+        // By position in the pipeline: the number in row keys, and up to where windows are closed
+        // for good.
+        std::vector<std::uint32_t> reduction_numbers;
+        std::vector<model::EventTime> closed;
         const model::Clock& clock;
         ingest::DeadLetters& dead_letters;
         Mailbox<Answer>& answers;
@@ -140,6 +146,7 @@ class Worker {
 
     std::deque<Order> replayed_;  // entries of the journal, known ahead
     bool replaying_ = true;
+    bool reloading_ = false;  // the last barrier of this worker was applied: nothing more is read
     model::BarrierNumber applied_ = 0;             // the last barrier applied
     model::EventTime processing_time_ = kNoTime;   // of the last tick
     std::optional<std::int64_t> cap_applied_ms_;   // steady

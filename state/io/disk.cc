@@ -1,10 +1,69 @@
 #include "state/io/disk.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "state/model/fail_point.h"
 
 namespace sluice::state {
+namespace {
+
+constexpr std::size_t kStreamBytes = 256 * 1024;
+
+// Nothing is read ahead.
+class PlainStream final : public ReadStream {
+ public:
+    explicit PlainStream(std::unique_ptr<ReadableFile> file)
+        : file_(std::move(file)), size_(file_->size()), buffer_(kStreamBytes) {}
+    model::Result<std::string_view> next() override {
+        const auto bytes =
+            static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), size_ - at_));
+        TRY(got, file_->read(at_, bytes, buffer_.data()));
+        at_ += got;
+        return std::string_view(buffer_.data(), got);
+    }
+    std::uint64_t size() const override { return size_; }
+
+ private:
+    const std::unique_ptr<ReadableFile> file_;
+    const std::uint64_t size_;
+    std::uint64_t at_ = 0;
+    std::vector<char> buffer_;
+};
+
+}  // namespace
+
+void DiskLatency::add(std::uint64_t us) {
+    const auto bound = std::ranges::lower_bound(kBoundsUs, us);
+    ++counts[static_cast<std::size_t>(bound - kBoundsUs.begin())];
+    sum_us += us;
+}
+
+std::uint64_t quantile_us(const DiskLatency& latency, double part) {
+    const auto all = std::accumulate(latency.counts.begin(), latency.counts.end(), 0ULL);
+    const auto wanted = static_cast<std::uint64_t>(static_cast<double>(all) * part);
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; all > 0 && i < latency.counts.size(); ++i) {
+        below += latency.counts[i];
+        if (below >= wanted && below > 0) {
+            return DiskLatency::kBoundsUs[std::min(i, DiskLatency::kBoundsUs.size() - 1)];
+        }
+    }
+    return 0;
+}
+
+model::Result<std::unique_ptr<ReadStream>> Disk::stream(const std::string& path) {
+    TRY(file, open(path));
+    return std::make_unique<PlainStream>(std::move(file));
+}
+
+model::Status Disk::sync_files(std::span<const std::string> paths) {
+    for (const std::string& path : paths) {
+        TRY(sync_file(path));
+    }
+    return {};
+}
 
 std::string parent_directory(const std::string& path) {
     const std::size_t slash = path.rfind('/');

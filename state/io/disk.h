@@ -30,6 +30,9 @@ class WritableFile {
     virtual model::Status append(std::string_view bytes) = 0;
     // Blocks until all appended bytes are durable.
     virtual model::Status sync() = 0;
+    // What was appended begins to become durable, so that the sync() that has to follow finds less
+    // to wait for. Errors come with that one.
+    virtual void begin_sync() {}
     // Blocks until all appended bytes are with the kernel (not durable). Readers see them then.
     virtual model::Status flush() = 0;
     // What was there and what was appended.
@@ -46,11 +49,23 @@ class ReadableFile {
     virtual std::uint64_t size() const = 0;
 };
 
+// A file read once, from its beginning to its end, ahead of the reader and past the page cache
+// where that can be. Thread: one at a time.
+class ReadStream {
+ public:
+    virtual ~ReadStream() = default;
+    // The bytes that follow, valid until the next call; none at the end. Blocks. Errors:
+    // unavailable, for good.
+    virtual model::Result<std::string_view> next() = 0;
+    virtual std::uint64_t size() const = 0;  // of the file when it was opened
+};
+
 struct FileFacts {
     std::uint64_t size = 0;
     bool directory = false;
     bool symbolic = false;  // a symbolic link: what is said is of the link, it is never followed
     std::uint64_t inode = 0;
+    std::uint64_t device = 0;  // files of one are on one file system
     std::uint32_t links = 1;
 };
 
@@ -59,12 +74,24 @@ struct DiskSpace {
     std::uint64_t total_bytes = 0;
 };
 
+// Operations of one kind by how long they took, from submission to completion.
+struct DiskLatency {
+    // Of at most so many microseconds; one more bucket is for those above.
+    static constexpr std::array<std::uint64_t, 16> kBoundsUs{
+        50,     100,    250,     500,     1'000,   2'500,     5'000,     10'000,
+        25'000, 50'000, 100'000, 250'000, 500'000, 1'000'000, 2'500'000, 10'000'000};
+    std::array<std::uint64_t, kBoundsUs.size() + 1> counts{};
+    std::uint64_t sum_us = 0;
+
+    void add(std::uint64_t us);
+    bool operator==(const DiskLatency&) const = default;
+};
+
 struct DiskStatistics {
     std::uint64_t submitted = 0, completed = 0, errors = 0, in_flight = 0, written_bytes = 0,
                   read_bytes = 0, syncs = 0;
-    // Operations by duration: [i] counts those of at least 2^i and less than 2^(i+1) microseconds
-    // (the first also those below, the last also those above).
-    std::array<std::uint64_t, 24> latency_us{};
+    std::uint64_t oldest_us = 0;  // how long the oldest one in flight has been so; 0: none is
+    DiskLatency write, read, sync;
 };
 
 // Paths are as the process sees them. Files must not outlive their disk. Thread: any; calls block.
@@ -79,6 +106,8 @@ class Disk {
     virtual model::Result<std::unique_ptr<WritableFile>> append_to(
         const std::string& path) = 0;  // goes on at its end
     virtual model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) = 0;
+    // Of its own accord by way of open().
+    virtual model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path);
     virtual model::Status make_directory(const std::string& path) = 0;  // exists already: success
     virtual model::Status rename(const std::string& from, const std::string& to) = 0;
     virtual model::Status link(const std::string& from, const std::string& to) = 0;  // hard link
@@ -88,6 +117,9 @@ class Disk {
                                    std::uint64_t size) = 0;  // durable when it returns
     // Makes the bytes of a file durable, whoever wrote them. The file is only read.
     virtual model::Status sync_file(const std::string& path) = 0;
+    // The same for many, at once where that can be; the first error. Of its own accord one after
+    // the other.
+    virtual model::Status sync_files(std::span<const std::string> paths);
     virtual model::Status sync_directory(const std::string& path) = 0;
     virtual model::Result<std::vector<std::string>> list(
         const std::string& path) = 0;  // names, sorted, without . and ..
@@ -96,6 +128,10 @@ class Disk {
     virtual DiskStatistics statistics() const = 0;
     virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"
 };
+
+// The upper bound of the bucket that holds the given part (0..1) of the operations, in
+// microseconds; 0: there were none.
+std::uint64_t quantile_us(const DiskLatency& latency, double part);
 
 // The directory that holds the name `path`; "." for a bare name.
 std::string parent_directory(const std::string& path);

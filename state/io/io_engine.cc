@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdio>
@@ -106,12 +106,20 @@ char* allocate_block(std::size_t blocks) {
     return static_cast<char*>(bytes);
 }
 
+// A descriptor and its place in the ring's table of files.
+struct RingFile {
+    Descriptor descriptor;
+    int place = -1;
+};
+
 // A file being written. Guarded by the engine's mutex, but for the constants.
 struct OpenFile {
     std::string path;
-    Descriptor descriptor;
-    Descriptor direct;  // the same file past the page cache; opened when it grows big
+    RingFile cached;
+    RingFile direct;  // the same file past the page cache; opened when it grows big
     std::uint64_t pending = 0;
+    bool sync_wanted = false;  // as soon as nothing is pending
+    bool synced = false;       // since the last write
     std::optional<model::Error> dead;
     std::condition_variable idle;  // pending became 0
 };
@@ -124,7 +132,7 @@ struct Waiting {
 
 struct Operation {
     IoRequest request;
-    OpenFile* file = nullptr;    // of a write
+    OpenFile* file = nullptr;    // of a write, or of a sync that nobody waits for yet
     Waiting* waiting = nullptr;  // of a read or a sync
     int* result = nullptr;       // of a read or a sync: where it goes
     Block block;                 // what a write owns: this,
@@ -139,13 +147,14 @@ class Engine {
     Engine(std::unique_ptr<Ring> ring, const DiskOptions& options, const model::Clock& clock)
         : options_(options),
           clock_(clock),
-          pool_(allocate_block(options.buffers)),
+          pool_(allocate_block(options.buffers + options.read_buffers)),
           ring_(std::move(ring)),
           slots_(options.depth) {
         std::vector<std::span<char>> buffers;
-        for (unsigned i = 0; i < options_.buffers; ++i) {
+        for (unsigned i = 0; i < options_.buffers + options_.read_buffers; ++i) {
             buffers.emplace_back(pool_.get() + i * kBlock, kBlock);
-            free_blocks_.push_back(static_cast<int>(i));
+            (i < options_.buffers ? free_blocks_ : free_read_blocks_)
+                .push_back(static_cast<int>(i));
         }
         for (unsigned i = options_.depth; i > 0; --i) {
             free_slots_.push_back(i - 1);
@@ -174,6 +183,12 @@ class Engine {
         const std::lock_guard guard(mutex_);
         DiskStatistics statistics = statistics_;
         statistics.in_flight = options_.depth - free_slots_.size();
+        const std::int64_t now = clock_.steady_ns();
+        for (const Operation& operation : slots_) {
+            if (operation.submitted_ns != 0) {
+                statistics.oldest_us = std::max(statistics.oldest_us, since_us(operation, now));
+            }
+        }
         return statistics;
     }
 
@@ -198,6 +213,36 @@ class Engine {
         const std::lock_guard guard(mutex_);
         give_back_locked(block);
     }
+    // For reading ahead. Does not wait: what the pool does not have comes from the heap.
+    Block take_read_block() {
+        const std::lock_guard guard(mutex_);
+        if (free_read_blocks_.empty()) {
+            return {allocate_block(1), -1};
+        }
+        const int index = free_read_blocks_.back();
+        free_read_blocks_.pop_back();
+        return {pool_.get() + static_cast<std::size_t>(index) * kBlock, index};
+    }
+    void give_back_read(Block block) {
+        const std::lock_guard guard(mutex_);
+        if (block.index >= 0) {
+            free_read_blocks_.push_back(block.index);
+        } else {
+            FreeAligned()(block.bytes);
+        }
+    }
+
+    void enter(RingFile& file) {
+        if (file.place < 0 && file.descriptor) {
+            file.place = ring_->register_file(file.descriptor.number());
+        }
+    }
+    // Nothing of it is in flight.
+    void leave(RingFile& file) {
+        if (file.place >= 0) {
+            ring_->forget_file(std::exchange(file.place, -1));
+        }
+    }
 
     void write(OpenFile& file, Block block, std::size_t length, std::uint64_t offset) {
         Operation operation;
@@ -209,23 +254,28 @@ class Engine {
         operation.request.offset = offset;
         const std::lock_guard guard(mutex_);
         const bool direct =
-            direct_works_ && file.direct && offset % kPage == 0 && length % kPage == 0;
-        operation.request.descriptor = (direct ? file.direct : file.descriptor).number();
+            direct_works_ && file.direct.descriptor && offset % kPage == 0 && length % kPage == 0;
+        aim(operation.request, direct ? file.direct : file.cached);
         operation.request.buffer = registered_ ? block.index : -1;
         busy_blocks_ += block.index >= 0 ? 1 : 0;
-        ++file.pending;
-        enqueue_locked(std::move(operation));
+        enqueue_of_file_locked(std::move(operation));
     }
     void write(OpenFile& file, std::string bytes, std::uint64_t offset) {
         Operation operation;
         operation.file = &file;
         operation.small = std::move(bytes);
-        operation.request.descriptor = file.descriptor.number();
+        aim(operation.request, file.cached);
         operation.request.length = static_cast<std::uint32_t>(operation.small.size());
         operation.request.offset = offset;
         const std::lock_guard guard(mutex_);
-        ++file.pending;
-        enqueue_locked(std::move(operation));
+        enqueue_of_file_locked(std::move(operation));
+    }
+
+    // A sync behind the writes that are under way, without waiting for it.
+    void begin_sync(OpenFile& file) {
+        const std::lock_guard guard(mutex_);
+        file.sync_wanted = true;
+        sync_when_idle_locked(file);
     }
 
     // Blocks until every write of the file has completed.
@@ -237,17 +287,12 @@ class Engine {
 
     // Blocks. Any failure is final for the file.
     model::Status sync(OpenFile& file) {
-        TRY(drain(file));
-        const int result = sync(file.descriptor.number());
-        const std::lock_guard guard(mutex_);
-        if (result != 0) {
-            kill_locked(file, error_of(file.path, -result));
-        }
-        return status_locked(file);
+        begin_sync(file);
+        return drain(file);
     }
-    int sync(int descriptor) {
+    int sync(int descriptor, IoRequest::Kind kind = IoRequest::Kind::data_sync) {
         IoRequest request;
-        request.kind = IoRequest::Kind::data_sync;
+        request.kind = kind;
         request.descriptor = descriptor;
         int result = 0;
         perform({&request, 1}, {&result, 1});
@@ -269,7 +314,33 @@ class Engine {
         waiting.done.wait(guard, [&] { return waiting.pending == 0; });
     }
 
+    // One read, waited for with await(). `waiting` and `result` stay in their places until then.
+    void begin_read(const IoRequest& request, Waiting& waiting, int& result) {
+        Operation operation;
+        operation.request = request;
+        operation.request.buffer = registered_ ? request.buffer : -1;
+        operation.waiting = &waiting;
+        operation.result = &result;
+        const std::lock_guard guard(mutex_);
+        ++waiting.pending;
+        enqueue_locked(std::move(operation));
+    }
+    void await(Waiting& waiting) {
+        std::unique_lock guard(mutex_);
+        waiting.done.wait(guard, [&] { return waiting.pending == 0; });
+    }
+
+    static void aim(IoRequest& request, const RingFile& file) {
+        request.descriptor = file.descriptor.number();
+        request.file = file.place;
+    }
+
  private:
+    static std::uint64_t since_us(const Operation& operation, std::int64_t now) {
+        return static_cast<std::uint64_t>(std::max<std::int64_t>(now - operation.submitted_ns, 0) /
+                                          1000);
+    }
+
     static model::Status status_locked(const OpenFile& file) {
         return file.dead ? model::Status(std::unexpected(*file.dead)) : model::Status{};
     }
@@ -287,6 +358,28 @@ class Engine {
         } else {
             FreeAligned()(block.bytes);
         }
+    }
+
+    void enqueue_of_file_locked(Operation operation) {
+        OpenFile& file = *operation.file;
+        ++file.pending;
+        file.synced = operation.request.kind != IoRequest::Kind::write && file.synced;
+        enqueue_locked(std::move(operation));
+    }
+
+    void sync_when_idle_locked(OpenFile& file) {
+        if (!file.sync_wanted || file.pending > 0) {
+            return;
+        }
+        file.sync_wanted = false;
+        if (file.dead || file.synced) {
+            return;  // a dead file is never synced again
+        }
+        Operation operation;
+        operation.file = &file;
+        operation.request.kind = IoRequest::Kind::data_sync;
+        aim(operation.request, file.cached);
+        enqueue_of_file_locked(std::move(operation));
     }
 
     void enqueue_locked(Operation operation) {
@@ -315,7 +408,7 @@ class Engine {
             Operation operation = std::move(queue->front());
             queue->pop_front();
             if (operation.file != nullptr && operation.file->dead) {
-                finish_write_locked(operation);  // nothing is written to a dead file any more
+                finish_of_file_locked(operation);  // nothing is done to a dead file any more
                 continue;
             }
             if (operation.bulk && options_.bytes_per_second != 0) {
@@ -352,7 +445,7 @@ class Engine {
                    : static_cast<std::int64_t>(static_cast<double>(1 - allowance_) / rate) + 1;
     }
 
-    void finish_write_locked(Operation& operation) {
+    void finish_of_file_locked(Operation& operation) {
         if (operation.block.bytes != nullptr) {
             if (operation.block.index >= 0) {
                 --busy_blocks_;
@@ -361,9 +454,26 @@ class Engine {
             // Somebody may wait for "none is on its way", too.
             block_free_.notify_all();
         }
-        if (--operation.file->pending == 0) {
-            operation.file->idle.notify_all();
+        OpenFile& file = *operation.file;
+        if (--file.pending == 0) {
+            sync_when_idle_locked(file);
         }
+        if (file.pending == 0) {
+            file.idle.notify_all();
+        }
+    }
+
+    DiskLatency& latency_of(IoRequest::Kind kind) {
+        switch (kind) {
+            case IoRequest::Kind::write:
+                return statistics_.write;
+            case IoRequest::Kind::read:
+                return statistics_.read;
+            case IoRequest::Kind::data_sync:
+            case IoRequest::Kind::sync:
+                break;
+        }
+        return statistics_.sync;
     }
 
     void complete_locked(const IoCompletion& completion) {
@@ -373,21 +483,18 @@ class Engine {
         slots_[slot] = {};
         free_slots_.push_back(slot);
         ++statistics_.completed;
-        const auto us = static_cast<std::uint64_t>(
-            std::max<std::int64_t>(clock_.steady_ns() - operation.submitted_ns, 0) / 1000);
-        ++statistics_.latency_us[std::min<std::size_t>(
-            us == 0 ? 0 : static_cast<std::size_t>(std::bit_width(us)) - 1,
-            statistics_.latency_us.size() - 1)];
-
         const IoRequest& request = operation.request;
         const int result = completion.result;
+        latency_of(request.kind).add(since_us(operation, clock_.steady_ns()));
         if (result == -EINTR || result == -EAGAIN) {  // nothing was done
             (operation.bulk ? bulk_ : urgent_).push_front(std::move(operation));
             return;
         }
+        const bool syncs =
+            request.kind == IoRequest::Kind::data_sync || request.kind == IoRequest::Kind::sync;
+        statistics_.syncs += syncs ? 1 : 0;
         if (operation.waiting != nullptr) {
             statistics_.errors += result < 0 ? 1u : 0u;
-            statistics_.syncs += request.kind == IoRequest::Kind::data_sync ? 1 : 0;
             if (request.kind == IoRequest::Kind::read && result > 0) {
                 statistics_.read_bytes += static_cast<std::uint64_t>(result);
             }
@@ -398,16 +505,18 @@ class Engine {
             return;
         }
         OpenFile& file = *operation.file;
-        if (result == -EINVAL && request.descriptor == file.direct.number()) {
+        if (result == -EINVAL && request.descriptor == file.direct.descriptor.number()) {
             // The device wants a larger alignment than we have: through the page cache then.
             direct_works_ = false;
-            operation.request.descriptor = file.descriptor.number();
+            aim(operation.request, file.cached);
             bulk_.push_front(std::move(operation));
             return;
         }
         if (result < 0) {
             ++statistics_.errors;
             kill_locked(file, error_of(file.path, -result));
+        } else if (syncs) {
+            file.synced = true;
         } else if (static_cast<std::uint32_t>(result) != request.length &&
                    !SLUICE_MUTANT(SHORT_COMPLETION_ACCEPTED)) {
             // How a full disk shows. Going on from there would be right now and then; a file that
@@ -420,7 +529,7 @@ class Engine {
         } else {
             statistics_.written_bytes += request.length;
         }
-        finish_write_locked(operation);
+        finish_of_file_locked(operation);
     }
 
     void run() {
@@ -464,6 +573,7 @@ class Engine {
     std::vector<Operation> slots_;  // in flight, by token
     std::vector<unsigned> free_slots_;
     std::vector<int> free_blocks_;
+    std::vector<int> free_read_blocks_;
     unsigned busy_blocks_ = 0;  // of the pool, queued or in flight
     bool direct_works_ = true;
     bool sleeping_ = false;  // the thread is, or is about to be, in wait()
@@ -480,19 +590,27 @@ bool takes_direct(int descriptor) {
            (about.f_type == EXT4_SUPER_MAGIC || about.f_type == kXfsMagic);
 }
 
+// By descriptor, not by name: the name may be another file's by now.
+Descriptor open_direct_as(int descriptor, int flags) {
+    const std::string same = "/proc/self/fd/" + std::to_string(descriptor);
+    return Descriptor(::open(same.c_str(), flags | O_DIRECT | O_CLOEXEC));
+}
+
 class EngineWriter final : public WritableFile {
  public:
     EngineWriter(Engine& engine, std::string path, Descriptor descriptor, std::uint64_t size,
                  bool direct)
         : engine_(engine), direct_wanted_(direct), position_(size) {
         file_.path = std::move(path);
-        file_.descriptor = std::move(descriptor);
+        file_.cached.descriptor = std::move(descriptor);
     }
     ~EngineWriter() override {
         // Not durable, but not forgotten either: as close() leaves a file.
         static_cast<void>(EngineWriter::flush());
         // A dead file, too, waits for what is in flight: it points to us.
         static_cast<void>(engine_.drain(file_));
+        engine_.leave(file_.cached);
+        engine_.leave(file_.direct);
         if (block_.bytes != nullptr) {
             engine_.give_back(block_);
         }
@@ -517,6 +635,13 @@ class EngineWriter final : public WritableFile {
         TRY(engine_.status(file_));
         send();
         return engine_.drain(file_);
+    }
+
+    void begin_sync() override {
+        if (engine_.status(file_)) {
+            send();
+            engine_.begin_sync(file_);
+        }
     }
 
     model::Status sync() override {
@@ -548,6 +673,9 @@ class EngineWriter final : public WritableFile {
 
     // What is staged goes to the engine.
     void send() {
+        if (!small_.empty() || used_ > 0) {
+            engine_.enter(file_.cached);
+        }
         if (!small_.empty()) {
             const std::uint64_t length = small_.size();
             engine_.write(file_, std::move(small_), position_);
@@ -560,10 +688,10 @@ class EngineWriter final : public WritableFile {
     }
 
     void open_direct() {
-        if (std::exchange(direct_wanted_, false) && takes_direct(file_.descriptor.number())) {
-            // By descriptor, not by name: the name may be another file's by now.
-            const std::string same = "/proc/self/fd/" + std::to_string(file_.descriptor.number());
-            file_.direct = Descriptor(::open(same.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC));
+        const int cached = file_.cached.descriptor.number();
+        if (std::exchange(direct_wanted_, false) && takes_direct(cached)) {
+            file_.direct.descriptor = open_direct_as(cached, O_WRONLY);
+            engine_.enter(file_.direct);
         }
     }
 
@@ -576,6 +704,27 @@ class EngineWriter final : public WritableFile {
     std::string small_;
 };
 
+// On the caller's thread. Fewer bytes only at the end of the file.
+model::Result<std::size_t> read_here(int descriptor, const std::string& path, std::uint64_t offset,
+                                     std::size_t bytes, char* to) {
+    std::size_t done = 0;
+    while (done < bytes) {
+        const ssize_t got =
+            ::pread(descriptor, to + done, bytes - done, static_cast<off_t>(offset + done));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return failed(path, errno);
+        }
+        if (got == 0) {
+            break;
+        }
+        done += static_cast<std::size_t>(got);
+    }
+    return done;
+}
+
 class EngineReader final : public ReadableFile {
  public:
     EngineReader(Engine& engine, std::string path, Descriptor descriptor)
@@ -584,7 +733,7 @@ class EngineReader final : public ReadableFile {
     model::Result<std::size_t> read(std::uint64_t offset, std::size_t bytes,
                                     char* to) const override {
         if (bytes < kBulkRead) {
-            return read_here(offset, bytes, to);
+            return read_here(descriptor_.number(), path_, offset, bytes, to);
         }
         // Readers ahead ask for far more than there is.
         const std::uint64_t end = size();
@@ -610,7 +759,8 @@ class EngineReader final : public ReadableFile {
             done += static_cast<std::size_t>(results[i]);
             if (static_cast<std::uint32_t>(results[i]) < requests[i].length) {
                 // The end of the file, or a read that came back early: ask again from there.
-                TRY(rest, read_here(offset + done, bytes - done, to + done));
+                TRY(rest,
+                    read_here(descriptor_.number(), path_, offset + done, bytes - done, to + done));
                 return done + rest;
             }
         }
@@ -625,28 +775,110 @@ class EngineReader final : public ReadableFile {
     }
 
  private:
-    model::Result<std::size_t> read_here(std::uint64_t offset, std::size_t bytes, char* to) const {
-        std::size_t done = 0;
-        while (done < bytes) {
-            const ssize_t got = ::pread(descriptor_.number(), to + done, bytes - done,
-                                        static_cast<off_t>(offset + done));
-            if (got < 0 && errno == EINTR) {
-                continue;
-            }
-            if (got < 0) {
-                return failed(path_, errno);
-            }
-            if (got == 0) {
-                break;
-            }
-            done += static_cast<std::size_t>(got);
+    Engine& engine_;
+    const std::string path_;
+    const Descriptor descriptor_;
+};
+
+class EngineStream final : public ReadStream {
+ public:
+    EngineStream(Engine& engine, std::string path, Descriptor descriptor, bool direct)
+        : engine_(engine), path_(std::move(path)) {
+        struct stat about{};
+        if (::fstat(descriptor.number(), &about) == 0) {
+            size_ = static_cast<std::uint64_t>(about.st_size);
         }
-        return done;
+        if (direct && size_ >= kBulkRead && takes_direct(descriptor.number())) {
+            direct_.descriptor = open_direct_as(descriptor.number(), O_RDONLY);
+            engine_.enter(direct_);
+        }
+        cached_.descriptor = std::move(descriptor);
+        if (!direct_.descriptor) {
+            engine_.enter(cached_);
+        }
+        for (std::size_t i = 0; i < kAhead && asked_ < size_; ++i) {
+            pieces_[i].block = engine_.take_read_block();
+            ask(pieces_[i]);
+        }
+    }
+    ~EngineStream() override {
+        for (Piece& piece : pieces_) {
+            if (piece.block.bytes != nullptr) {
+                engine_.await(piece.waiting);
+                engine_.give_back_read(piece.block);
+            }
+        }
+        engine_.leave(direct_);
+        engine_.leave(cached_);
+    }
+    EngineStream(const EngineStream&) = delete;
+    EngineStream& operator=(const EngineStream&) = delete;
+
+    model::Result<std::string_view> next() override {
+        if (given_ != nullptr) {
+            ask(*std::exchange(given_, nullptr));
+        }
+        if (at_ == size_) {
+            return std::string_view();
+        }
+        Piece& piece = pieces_[static_cast<std::size_t>(at_ / kBlock) % kAhead];
+        engine_.await(piece.waiting);
+        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, size_ - at_));
+        // Past the page cache whole pages are asked for, and more than there is may come.
+        auto got = std::min(wanted, static_cast<std::size_t>(std::max(piece.result, 0)));
+        if (piece.result == -EINVAL && direct_.descriptor) {
+            direct_works_ = false;  // the device wants a larger alignment than we have
+        } else if (piece.result < 0) {
+            return failed(path_, -piece.result);
+        }
+        if (got < wanted) {
+            TRY(rest, read_here(cached_.descriptor.number(), path_, at_ + got, wanted - got,
+                                piece.block.bytes + got));
+            got += rest;
+        }
+        if (got < wanted) {
+            return model::unavailable(path_ + ": became shorter while it was read");
+        }
+        at_ += got;
+        given_ = &piece;
+        return std::string_view(piece.block.bytes, got);
+    }
+
+    std::uint64_t size() const override { return size_; }
+
+ private:
+    static constexpr std::size_t kAhead = 4;
+    struct Piece {
+        Block block;
+        Waiting waiting;
+        int result = 0;
+    };
+
+    void ask(Piece& piece) {
+        if (asked_ >= size_) {
+            return;
+        }
+        IoRequest request;
+        request.kind = IoRequest::Kind::read;
+        Engine::aim(request, direct_.descriptor && direct_works_ ? direct_ : cached_);
+        request.buffer = piece.block.index;
+        request.bytes = piece.block.bytes;
+        request.length = kBlock;
+        request.offset = asked_;
+        engine_.begin_read(request, piece.waiting, piece.result);
+        asked_ += kBlock;
     }
 
     Engine& engine_;
     const std::string path_;
-    const Descriptor descriptor_;
+    RingFile cached_;
+    RingFile direct_;
+    bool direct_works_ = true;
+    std::uint64_t size_ = 0;
+    std::uint64_t asked_ = 0;  // up to here, in whole blocks
+    std::uint64_t at_ = 0;     // up to here it was given
+    Piece* given_ = nullptr;   // what the caller looks at
+    std::array<Piece, kAhead> pieces_;
 };
 
 class EngineDisk final : public Disk {
@@ -682,6 +914,14 @@ class EngineDisk final : public Disk {
         }
         return std::make_unique<EngineReader>(engine_, path, std::move(descriptor));
     }
+    model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path) override {
+        Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!descriptor) {
+            return failed(path, errno);
+        }
+        return std::make_unique<EngineStream>(engine_, path, std::move(descriptor),
+                                              options_.direct);
+    }
     model::Status make_directory(const std::string& path) override {
         if (::mkdir(path.c_str(), 0750) == 0) {
             return {};
@@ -713,19 +953,39 @@ class EngineDisk final : public Disk {
         const int result = engine_.sync(descriptor.number());
         return result == 0 ? model::Status{} : failed(path, -result);
     }
-    model::Status sync_file(const std::string& path) override {
-        const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!descriptor || ::fdatasync(descriptor.number()) != 0) {
-            return failed(path, errno);
+    model::Status sync_file(const std::string& path) override { return sync_files({&path, 1}); }
+    model::Status sync_files(std::span<const std::string> paths) override {
+        // As many at once as may be in flight: the device puts their flushes together.
+        for (std::size_t at = 0; at < paths.size(); at += options_.depth) {
+            const auto some =
+                paths.subspan(at, std::min<std::size_t>(options_.depth, paths.size() - at));
+            std::vector<Descriptor> descriptors;
+            std::vector<IoRequest> requests(some.size());
+            std::vector<int> results(some.size());
+            for (std::size_t i = 0; i < some.size(); ++i) {
+                descriptors.emplace_back(::open(some[i].c_str(), O_RDONLY | O_CLOEXEC));
+                if (!descriptors.back()) {
+                    return failed(some[i], errno);
+                }
+                requests[i].kind = IoRequest::Kind::data_sync;
+                requests[i].descriptor = descriptors.back().number();
+            }
+            engine_.perform(requests, results);
+            for (std::size_t i = 0; i < some.size(); ++i) {
+                if (results[i] != 0) {
+                    return failed(some[i], -results[i]);
+                }
+            }
         }
         return {};
     }
     model::Status sync_directory(const std::string& path) override {
         const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (!descriptor || ::fsync(descriptor.number()) != 0) {
+        if (!descriptor) {
             return failed(path, errno);
         }
-        return {};
+        const int result = engine_.sync(descriptor.number(), IoRequest::Kind::sync);
+        return result == 0 ? model::Status{} : failed(path, -result);
     }
     model::Result<std::vector<std::string>> list(const std::string& path) override {
         const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), &::closedir);
@@ -757,6 +1017,7 @@ class EngineDisk final : public Disk {
         info.size = static_cast<std::uint64_t>(about.st_size);
         info.directory = S_ISDIR(about.st_mode);
         info.inode = about.st_ino;
+        info.device = about.st_dev;
         info.links = static_cast<std::uint32_t>(about.st_nlink);
         return info;
     }

@@ -1,5 +1,5 @@
 // The production Disk: one ring and one thread, named `io`, for all bytes of snapshots, runs and
-// journal. Names and directories are plain calls on the caller's thread.
+// journal and for every sync, of directories, too. Names are plain calls on the caller's thread.
 //
 // Protocol (io_engine.cc, once for both back ends):
 //   - append() copies. Up to 64 KiB a file stages in memory of its own, so a small file (journal
@@ -10,6 +10,9 @@
 //     takes it; the unaligned rest through it, in pages of its own.
 //   - A completion counts only if its result is the length. A short one (a full disk), an error or
 //     a failed fdatasync kills the file for ever.
+//   - Files being written and streams are registered with the ring while there are places.
+//   - A stream keeps four blocks of 256 KiB on their way ahead of its reader, past the page cache
+//     where that can be, in registered buffers while there are free ones.
 //   - Bulk writes can be capped in bandwidth; small writes and syncs (the journal) pass them.
 //   - Reads from 128 KiB on go through the ring; smaller ones (RocksDB's blocks) are pread() on the
 //     caller's thread: the hand-over would cost more than the read.
@@ -33,7 +36,8 @@ struct DiskOptions {
     // -1: none.
     int lock_descriptor = -1;
     unsigned depth = 32;                 // operations in flight, 1..1024
-    unsigned buffers = 16;               // of 256 KiB, 2..1024
+    unsigned buffers = 16;               // of 256 KiB, for writing, 2..1024
+    unsigned read_buffers = 8;           // of 256 KiB, for streams, 0..1024
     std::uint64_t bytes_per_second = 0;  // cap on bulk writes; 0: none
     bool direct = true;                  // O_DIRECT where the file system takes it
 };

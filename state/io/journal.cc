@@ -14,6 +14,7 @@
 
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
+#include "state/model/mutant.h"
 
 namespace sluice::state {
 namespace {
@@ -139,6 +140,10 @@ std::string encode_frame(std::span<const model::Barrier> barriers, model::Barrie
             encode_partition(entries, topics, partition);
             put(entries, offset);
         }
+        if (barrier.kind == model::BarrierKind::reload) {
+            put(entries, static_cast<std::uint32_t>(barrier.reload.size()));
+            entries += barrier.reload;
+        }
     }
     std::string body;
     put(body, previous);
@@ -232,6 +237,9 @@ model::Status decode_body(std::string_view body, const std::string& where,
         for (auto n = cursor.take<std::uint32_t>(); n > 0 && cursor.ok() && sound; --n) {
             model::Partition of = partition();
             barrier.next_offsets[std::move(of)] = cursor.take<model::Offset>();
+        }
+        if (barrier.kind == model::BarrierKind::reload) {
+            barrier.reload = cursor.take_bytes(cursor.take<std::uint32_t>());
         }
         sound = sound && known(barrier.kind) && barrier.number > previous;
         previous = barrier.number;
@@ -435,6 +443,9 @@ void Journal::note_offsets(std::span<const model::Barrier> barriers) {
             const auto [at, added] = highest_.try_emplace(partition, offset);
             at->second = std::max(at->second, offset);
         }
+        if (barrier.kind == model::BarrierKind::reload) {
+            reloads_.push_back(barrier.reload);
+        }
     }
 }
 
@@ -507,7 +518,8 @@ model::Status Journal::append(std::span<const model::Barrier> barriers) {
         return die(std::move(written.error()));
     }
     SLUICE_FAIL_POINT("journal.before_sync");
-    if (auto synced = file_->sync(); !synced) {
+    if (auto synced = SLUICE_MUTANT(BARRIER_BEFORE_FSYNC) ? model::Status{} : file_->sync();
+        !synced) {
         return die(std::move(synced.error()));
     }
     SLUICE_FAIL_POINT("journal.after_sync");

@@ -65,6 +65,8 @@ class Journal {
     model::BarrierNumber last_number() const { return last_number_; }
     // The greatest position of each partition that any kept entry of this lineage names.
     const model::Offsets& highest_offsets() const { return highest_; }
+    // What the reload entries say, of all that is kept, in order.
+    const std::vector<std::string>& reloads() const { return reloads_; }
 
     // Entries of this lineage above `number`, in order; read again from the disk.
     model::Result<std::vector<model::Barrier>> entries_after(model::BarrierNumber number) const;
@@ -106,6 +108,7 @@ class Journal {
     Lineage lineage_{};
     model::BarrierNumber last_number_ = 0;
     model::Offsets highest_;
+    std::vector<std::string> reloads_;
     std::unique_ptr<WritableFile> file_;  // the newest segment, once this process has begun it
     std::string dead_;                    // why; empty: alive
 };

@@ -49,6 +49,8 @@ class ThreadRing final : public Ring {
     ThreadRing& operator=(const ThreadRing&) = delete;
 
     bool register_buffers(std::span<const std::span<char>>) override { return true; }
+    int register_file(int) override { return -1; }
+    void forget_file(int) override {}
 
     void submit(std::span<const IoRequest> requests) override {
         {
@@ -97,6 +99,9 @@ class ThreadRing final : public Ring {
                     break;
                 case IoRequest::Kind::data_sync:
                     result = ::fdatasync(request.descriptor);
+                    break;
+                case IoRequest::Kind::sync:
+                    result = ::fsync(request.descriptor);
                     break;
             }
             if (result >= 0) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <mutex>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -17,6 +18,9 @@ namespace {
 
 // User data of the standing read on the eventfd; those of requests are token + 1.
 constexpr std::uint64_t kWake = 0;
+// Places for registered files; the first is the lock's. What is opened beyond them is named by its
+// descriptor.
+constexpr unsigned kFiles = 128;
 
 std::string why_refused(int error) {
     const std::string words = std::generic_category().message(error);
@@ -73,19 +77,16 @@ class Uring final : public Ring {
             return ENOSYS;
         }
         bool complete = true;
-        for (const int operation :
-             {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC}) {
+        for (const int operation : {IORING_OP_READ, IORING_OP_READ_FIXED, IORING_OP_WRITE,
+                                    IORING_OP_WRITE_FIXED, IORING_OP_FSYNC}) {
             complete = complete && io_uring_opcode_supported(probe, operation) != 0;
         }
         io_uring_free_probe(probe);
         if (!complete) {
             return ENOSYS;
         }
-        if (lock_descriptor >= 0) {
-            if (const int error = io_uring_register_files(&ring_, &lock_descriptor, 1);
-                error != 0) {
-                return -error;
-            }
+        if (const int error = make_table(lock_descriptor); error != 0) {
+            return error;
         }
         // One round trip: a filter may let a ring be made and not be entered.
         wake();
@@ -99,6 +100,28 @@ class Uring final : public Ring {
         }
         return io_uring_register_buffers(&ring_, vectors.data(),
                                          static_cast<unsigned>(vectors.size())) == 0;
+    }
+
+    int register_file(int descriptor) override {
+        const std::lock_guard guard(table_mutex_);
+        if (free_places_.empty()) {
+            return -1;
+        }
+        const int place = free_places_.back();
+        if (io_uring_register_files_update(&ring_, static_cast<unsigned>(place), &descriptor, 1) !=
+            1) {
+            return -1;
+        }
+        free_places_.pop_back();
+        return place;
+    }
+
+    void forget_file(int file) override {
+        const std::lock_guard guard(table_mutex_);
+        const int none = -1;
+        if (io_uring_register_files_update(&ring_, static_cast<unsigned>(file), &none, 1) == 1) {
+            free_places_.push_back(file);
+        }
     }
 
     void submit(std::span<const IoRequest> requests) override {
@@ -116,12 +139,24 @@ class Uring final : public Ring {
                     }
                     break;
                 case IoRequest::Kind::read:
-                    io_uring_prep_read(entry, request.descriptor, request.bytes, request.length,
-                                       request.offset);
+                    if (request.buffer >= 0) {
+                        io_uring_prep_read_fixed(entry, request.descriptor, request.bytes,
+                                                 request.length, request.offset, request.buffer);
+                    } else {
+                        io_uring_prep_read(entry, request.descriptor, request.bytes, request.length,
+                                           request.offset);
+                    }
                     break;
                 case IoRequest::Kind::data_sync:
                     io_uring_prep_fsync(entry, request.descriptor, IORING_FSYNC_DATASYNC);
                     break;
+                case IoRequest::Kind::sync:
+                    io_uring_prep_fsync(entry, request.descriptor, 0);
+                    break;
+            }
+            if (request.file >= 0) {
+                entry->fd = request.file;
+                io_uring_sqe_set_flags(entry, IOSQE_FIXED_FILE);
             }
             io_uring_sqe_set_data64(entry, request.token + 1);
         }
@@ -147,6 +182,19 @@ class Uring final : public Ring {
     std::string_view name() const override { return "io_uring"; }
 
  private:
+    // 0 or an errno: the lock must be in the table, files in it are a saving.
+    int make_table(int lock_descriptor) {
+        std::vector<int> places(kFiles, -1);
+        places.front() = lock_descriptor;
+        if (io_uring_register_files(&ring_, places.data(), kFiles) == 0) {
+            for (int place = kFiles - 1; place > 0; --place) {
+                free_places_.push_back(place);
+            }
+            return 0;
+        }
+        return lock_descriptor < 0 ? 0 : -io_uring_register_files(&ring_, &lock_descriptor, 1);
+    }
+
     void arm() {
         if (!armed_) {
             io_uring_sqe* const entry = io_uring_get_sqe(&ring_);
@@ -222,6 +270,8 @@ class Uring final : public Ring {
     std::uint64_t woken_ = 0;  // belongs to the standing read while armed_
     bool armed_ = false;
     std::vector<IoCompletion> early_;  // reaped while submitting
+    std::mutex table_mutex_;
+    std::vector<int> free_places_;  // guarded by table_mutex_
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "state/model/partition.h"
@@ -36,7 +37,10 @@ struct Barrier {
     EventTime time = 0;   // what it decides, by kind
     EventTime clock = 0;  // wall clock of the decision, never below that of an earlier barrier
     std::vector<Partition> idle;  // kind idle only
-    Offsets next_offsets;         // where it was applied; complete once every worker has answered
+    // Kind reload only: what takes over, as the daemon writes it (daemon/reload.h). For the journal
+    // it is text.
+    std::string reload = {};
+    Offsets next_offsets;  // where it was applied; complete once every worker has answered
 };
 
 }  // namespace sluice::model

@@ -1,36 +1,23 @@
-// Builds that are broken on purpose: tests/mutants makes one of each and demands that some test
-// notices. In every other build all of these are constants, and false.
+// Places that tests/mutants breaks on purpose, to see that some test notices. `SLUICE_MUTANT(NAME)`
+// is the constant false, but in sources that are compiled once more with SLUICE_MUTANTS for that
+// folder: there it is true when the environment variable SLUICE_MUTANT says NAME.
 #pragma once
 
-#ifndef SLUICE_MUTANT_FENCE_NOT_CHECKED
-#define SLUICE_MUTANT_FENCE_NOT_CHECKED 0
-#endif
-#ifndef SLUICE_MUTANT_BARRIER_BEFORE_FSYNC
-#define SLUICE_MUTANT_BARRIER_BEFORE_FSYNC 0
-#endif
-#ifndef SLUICE_MUTANT_OFFSETS_PLUS_ONE
-#define SLUICE_MUTANT_OFFSETS_PLUS_ONE 0
-#endif
-#ifndef SLUICE_MUTANT_WATERMARK_NOT_SAVED
-#define SLUICE_MUTANT_WATERMARK_NOT_SAVED 0
-#endif
-#ifndef SLUICE_MUTANT_SHORT_COMPLETION_ACCEPTED
-#define SLUICE_MUTANT_SHORT_COMPLETION_ACCEPTED 0
-#endif
-#ifndef SLUICE_MUTANT_READY_BEFORE_RESTORE
-#define SLUICE_MUTANT_READY_BEFORE_RESTORE 0
-#endif
-#ifndef SLUICE_MUTANT_DROP_ON_ACKNOWLEDGEMENT
-#define SLUICE_MUTANT_DROP_ON_ACKNOWLEDGEMENT 0
-#endif
-#ifndef SLUICE_MUTANT_FRONTIER_AFTER_SEALS
-#define SLUICE_MUTANT_FRONTIER_AFTER_SEALS 0
-#endif
-#ifndef SLUICE_MUTANT_SEALS_OUT_OF_ORDER
-#define SLUICE_MUTANT_SEALS_OUT_OF_ORDER 0
-#endif
-#ifndef SLUICE_MUTANT_LANE_MARK_OUTSIDE
-#define SLUICE_MUTANT_LANE_MARK_OUTSIDE 0
-#endif
+#ifdef SLUICE_MUTANTS
+#include <cstdlib>
+#include <string_view>
 
-#define SLUICE_MUTANT(name) (SLUICE_MUTANT_##name != 0)
+namespace sluice::model {
+
+// Any thread; the variable is read once.
+inline bool mutant_is(std::string_view name) {
+    static const char* const chosen = std::getenv("SLUICE_MUTANT");
+    return chosen != nullptr && name == chosen;
+}
+
+}  // namespace sluice::model
+
+#define SLUICE_MUTANT(name) (::sluice::model::mutant_is(#name))
+#else
+#define SLUICE_MUTANT(name) false
+#endif

@@ -63,6 +63,26 @@ class TableCursor final : public RowCursor {
     bool valid_ = false;
 };
 
+class RearrangeCursor final : public RowCursor {
+ public:
+    RearrangeCursor(std::unique_ptr<RowCursor> source, std::vector<FormerCall> calls)
+        : source_(std::move(source)), calls_(std::move(calls)) {}
+
+    model::Status next() override {
+        TRY(source_->next());
+        return source_->valid() ? rearrange_row(source_->row(), calls_, row_) : model::Status{};
+    }
+    bool valid() const override { return source_->valid(); }
+    std::uint64_t hash() const override { return source_->hash(); }
+    std::string_view key() const override { return source_->key(); }
+    std::string_view row() const override { return row_; }
+
+ private:
+    const std::unique_ptr<RowCursor> source_;
+    const std::vector<FormerCall> calls_;
+    std::string row_;
+};
+
 class MergeCursor final : public RowCursor {
  public:
     explicit MergeCursor(std::vector<std::unique_ptr<RowCursor>> sources)
@@ -130,6 +150,11 @@ class MergeCursor final : public RowCursor {
 
 std::unique_ptr<RowCursor> cursor_over(std::shared_ptr<const SliceTable> table) {
     return std::make_unique<TableCursor>(std::move(table));
+}
+
+std::unique_ptr<RowCursor> rearrange_cursor(std::unique_ptr<RowCursor> source,
+                                            std::vector<FormerCall> calls) {
+    return std::make_unique<RearrangeCursor>(std::move(source), std::move(calls));
 }
 
 std::unique_ptr<RowCursor> merge_cursors(std::vector<std::unique_ptr<RowCursor>> sources) {

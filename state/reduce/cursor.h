@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "state/model/result.h"
+#include "state/reduce/row.h"
 #include "state/reduce/slice_table.h"
 
 namespace sluice::state {
@@ -36,6 +37,11 @@ class RowCursor {
 // Over a sealed table; shared, because fires and the snapshot writer read it at the same time and
 // the last of them lets it go. Sorts part by part as it goes and writes nothing to the table.
 std::unique_ptr<RowCursor> cursor_over(std::shared_ptr<const SliceTable> table);
+
+// The rows of `source` as the present definition of their reduction has them (row.h,
+// rearrange_row).
+std::unique_ptr<RowCursor> rearrange_cursor(std::unique_ptr<RowCursor> source,
+                                            std::vector<FormerCall> calls);
 
 // All rows of `sources`, which must ascend; rows of equal keys are merged. With no source: empty.
 std::unique_ptr<RowCursor> merge_cursors(std::vector<std::unique_ptr<RowCursor>> sources);

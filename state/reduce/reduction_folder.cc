@@ -135,7 +135,8 @@ void ReductionFolder::fold_event_time(const FoldInput& input, FoldCounts& counts
             window = model::tumbling_window(timestamp, settings_.window_ms, settings_.offset_ms);
             group = kLate;
         }
-        if (model::late(window.end, settings_.allowed_lateness_ms, watermark)) {
+        if (model::late(window.end, settings_.allowed_lateness_ms, watermark) ||
+            window.end <= settings_.closed) {
             group_of_row_[i] = kLate;
             ++counts.late;
             continue;

@@ -27,6 +27,8 @@ struct FoldSettings {
     model::DurationMs allowed_lateness_ms = 0;
     config::TimeKind time = config::TimeKind::event;
     RowLayout layout;
+    // Event time: windows that end at or below are over, whatever their lateness.
+    model::EventTime closed = model::kBeforeAll;
 };
 inline FoldSettings fold_settings(std::uint32_t index, const config::Reduction& reduction) {
     return {index,
@@ -34,7 +36,8 @@ inline FoldSettings fold_settings(std::uint32_t index, const config::Reduction& 
             reduction.offset_ms,
             reduction.allowed_lateness_ms,
             reduction.time,
-            RowLayout(reduction.calls)};
+            RowLayout(reduction.calls),
+            model::kBeforeAll};
 }
 
 struct FoldCounts {

@@ -95,6 +95,24 @@ bool merge_ordered(ReductionKind kind, std::span<RowReader> readers, std::string
     return true;
 }
 
+// Appends the merge of the accumulators at which the readers stand; with no reader, the identity.
+bool merge_accumulators(ReductionKind kind, std::span<RowReader> readers, std::string& out) {
+    switch (kind) {
+        case ReductionKind::count:
+            return merge_count(readers, out);
+        case ReductionKind::sum:
+        case ReductionKind::mean:
+            return merge_sum(kind, readers, out);
+        case ReductionKind::min:
+        case ReductionKind::max:
+            return merge_extreme(kind, readers, out);
+        case ReductionKind::first:
+        case ReductionKind::last:
+            return merge_ordered(kind, readers, out);
+    }
+    return false;
+}
+
 bool merge_all(std::span<RowReader> readers, std::string& out) {
     std::uint64_t rev = 0;
     for (auto& reader : readers) {
@@ -118,25 +136,7 @@ bool merge_all(std::span<RowReader> readers, std::string& out) {
                 return false;
             }
         }
-        bool merged = false;
-        switch (kind) {
-            case ReductionKind::count:
-                merged = merge_count(readers, out);
-                break;
-            case ReductionKind::sum:
-            case ReductionKind::mean:
-                merged = merge_sum(kind, readers, out);
-                break;
-            case ReductionKind::min:
-            case ReductionKind::max:
-                merged = merge_extreme(kind, readers, out);
-                break;
-            case ReductionKind::first:
-            case ReductionKind::last:
-                merged = merge_ordered(kind, readers, out);
-                break;
-        }
-        if (!merged) {
+        if (!merge_accumulators(kind, readers, out)) {
             return false;
         }
     }
@@ -235,6 +235,32 @@ Status merge_rows(std::span<const std::string_view> rows, std::string& out) {
     }
     if (!merge_all(readers, out)) {
         return corrupt("rows that cannot be merged");
+    }
+    return {};
+}
+
+Status rearrange_row(std::string_view row, std::span<const FormerCall> calls, std::string& out) {
+    std::uint64_t rev = 0;
+    std::vector<std::pair<ReductionKind, std::string>> found;
+    const bool valid = walk(row, rev, [&](ReductionKind kind, RowReader& reader) {
+        found.emplace_back(kind, std::string());
+        return merge_accumulators(kind, std::span(&reader, 1), found.back().second);
+    });
+    if (!valid) {
+        return not_a_row();
+    }
+    out.clear();
+    append_row_header(out, rev);
+    for (const FormerCall& call : calls) {
+        if (call.from < 0) {
+            merge_accumulators(call.kind, {}, out);
+            continue;
+        }
+        const auto at = static_cast<std::size_t>(call.from);
+        if (at >= found.size() || found[at].first != call.kind) {
+            return corrupt("a row of another definition than was recorded");
+        }
+        out += found[at].second;
     }
     return {};
 }

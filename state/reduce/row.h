@@ -52,6 +52,20 @@ inline constexpr std::uint8_t kRowSchema = 1;
 // passes 64 bits); `out` is unspecified then.
 model::Status merge_rows(std::span<const std::string_view> rows, std::string& out);
 
+// Where an accumulator of the present definition of a reduction is found in rows that were written
+// under a former one.
+struct FormerCall {
+    int from = -1;  // its place in those rows; −1: it is new, and starts empty
+    config::ReductionKind kind = config::ReductionKind::count;
+    bool operator==(const FormerCall&) const = default;
+};
+
+// Replaces `out` by `row` as the present definition has it: accumulators in another order, without
+// those that nobody asks for, with empty ones that are new. `out` must not be what `row` points
+// into. Errors: corrupt (not a canonical row, or not one of that definition).
+model::Status rearrange_row(std::string_view row, std::span<const FormerCall> calls,
+                            std::string& out);
+
 // Errors: corrupt (not a canonical row).
 model::Status validate_row(std::string_view row);
 

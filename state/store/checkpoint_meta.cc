@@ -174,32 +174,76 @@ CompletenessSteps steps_from(const Object& o) {
     return steps;
 }
 
+std::string text_of(Family family) { return family == Family::standard ? "default" : "short"; }
+Family family_from(const Object& o) {
+    const auto family = o.get<std::string>();
+    if (family != "default" && family != "short") {
+        throw std::invalid_argument("unknown family " + family);
+    }
+    return family == "default" ? Family::standard : Family::brief;
+}
+
+Object to_object(const FormerRows& f) {
+    Object o{{"number", f.number}, {"family", text_of(f.family)}, {"calls", Object::array()}};
+    for (const FormerCall& call : f.calls) {
+        o["calls"].push_back({{"from", call.from}, {"kind", static_cast<int>(call.kind)}});
+    }
+    return o;
+}
+FormerRows former_from(const Object& o) {
+    FormerRows f;
+    o.at("number").get_to(f.number);
+    f.family = family_from(o.at("family"));
+    for (const auto& call : o.at("calls")) {
+        f.calls.push_back({call.at("from").get<int>(), static_cast<config::ReductionKind>(
+                                                           call.at("kind").get<std::uint8_t>())});
+    }
+    return f;
+}
+
 Object to_object(const ReductionMeta& r) {
     Object o;
     o["id"] = r.id;
     o["number"] = r.number;
-    o["family"] = r.family == Family::standard ? "default" : "short";
+    o["family"] = text_of(r.family);
     o["schema"] = r.schema;
     o["schema_hash"] = hex64(r.schema_hash);
     o["acknowledged"] = instant(r.acknowledged);
     o["dropped"] = instant(r.dropped);
     o["fired"] = instant(r.fired);
+    // What only an edit brings is left out where there was none.
+    for (const auto& former : r.former) {
+        o["former"].push_back(to_object(former));
+    }
+    if (r.incomplete_before) {
+        o["incomplete_before"] = *r.incomplete_before;
+    }
+    if (r.closed) {
+        o["closed"] = *r.closed;
+    }
     return o;
 }
 ReductionMeta reduction_from(const Object& o) {
     ReductionMeta r;
     o.at("id").get_to(r.id);
     o.at("number").get_to(r.number);
-    const auto family = o.at("family").get<std::string>();
-    if (family != "default" && family != "short") {
-        throw std::invalid_argument("unknown family " + family);
-    }
-    r.family = family == "default" ? Family::standard : Family::brief;
+    r.family = family_from(o.at("family"));
     o.at("schema").get_to(r.schema);
     r.schema_hash = from_hex64(o.at("schema_hash").get<std::string>());
     r.acknowledged = instant_from(o.at("acknowledged"));
     r.dropped = instant_from(o.at("dropped"));
     r.fired = instant_from(o.at("fired"));
+    if (o.contains("former")) {
+        for (const auto& former : o.at("former")) {
+            r.former.push_back(former_from(former));
+        }
+    }
+    if (o.contains("incomplete_before")) {
+        r.incomplete_before = o.at("incomplete_before").get<model::EventTime>();
+    }
+    if (o.contains("closed")) {
+        r.closed = o.at("closed").get<model::EventTime>();
+    }
     return r;
 }
 
@@ -233,6 +277,9 @@ Object values_of(const CheckpointMeta& m) {
     o["reductions"] = Object::array();
     for (const auto& reduction : m.reductions) {
         o["reductions"].push_back(to_object(reduction));
+    }
+    for (const auto& retired : m.retired) {
+        o["retired"].push_back({{"number", retired.number}, {"family", text_of(retired.family)}});
     }
     o["partitions"] = Object::array();
     for (const auto& partition : m.partitions) {
@@ -276,6 +323,12 @@ CheckpointMeta values_from(const Object& o) {
     o.at("inputs").get_to(m.inputs);
     for (const auto& reduction : o.at("reductions")) {
         m.reductions.push_back(reduction_from(reduction));
+    }
+    if (o.contains("retired")) {
+        for (const auto& retired : o.at("retired")) {
+            m.retired.push_back(
+                {retired.at("number").get<std::uint32_t>(), family_from(retired.at("family"))});
+        }
     }
     for (const auto& partition : o.at("partitions")) {
         m.partitions.push_back(partition_from(partition));

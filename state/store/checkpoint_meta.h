@@ -17,6 +17,7 @@
 #include "state/model/result.h"
 #include "state/model/time.h"
 #include "state/model/value.h"
+#include "state/reduce/row.h"
 
 namespace sluice::state {
 
@@ -68,6 +69,22 @@ enum class Family : std::uint8_t {
 // Windows shorter than 10 checkpoint intervals are `brief`.
 Family family_for(model::DurationMs window, model::DurationMs checkpoint_every);
 
+// Rows that were written under an earlier definition of a reduction, whose calls were others. They
+// stay as they are and are read as the present definition has them.
+struct FormerRows {
+    std::uint32_t number = 0;  // in row keys
+    Family family = Family::standard;
+    std::vector<FormerCall> calls;  // by call of the present definition
+    bool operator==(const FormerRows&) const = default;
+};
+
+// Rows that nobody will read: of a reduction that is gone, or whose state was given up.
+struct RetiredRows {
+    std::uint32_t number = 0;
+    Family family = Family::standard;
+    bool operator==(const RetiredRows&) const = default;
+};
+
 struct ReductionMeta {
     std::string id;
     std::uint32_t number = 0;  // in row keys; from 1, never given to another reduction
@@ -78,6 +95,12 @@ struct ReductionMeta {
     // Rows of slices at or below it are expired: nobody reads them. Never above `acknowledged`.
     std::optional<model::EventTime> dropped;
     std::optional<model::EventTime> fired;  // greatest window end that fired
+    // Set where an edit of the configuration touched the reduction:
+    std::vector<FormerRows> former = {};  // newest first
+    // Windows that start below lack what was added later.
+    std::optional<model::EventTime> incomplete_before = {};
+    // Windows that end at or below are over, whatever the lateness allowed by now.
+    std::optional<model::EventTime> closed = {};
     bool operator==(const ReductionMeta&) const = default;
 };
 
@@ -129,7 +152,8 @@ struct CheckpointMeta {
 
     std::vector<PartitionMeta> partitions;
     std::vector<ReductionMeta> reductions;
-    std::string inputs;  // hash of the recorded inputs (state/store/inputs.h)
+    std::vector<RetiredRows> retired;  // their numbers are never given again
+    std::string inputs;                // hash of the recorded inputs (state/store/inputs.h)
 
     std::vector<FileMeta> files;  // filled by the snapshotter, sorted by name
 

@@ -3,16 +3,10 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "state/model/invariant.h"
 
 namespace sluice::state {
-namespace {
-
-constexpr std::size_t kReadBytes = 256 * 1024;
-
-}  // namespace
 
 Checksum::Checksum() : state_(XXH3_createState()) {
     INVARIANT(state_ != nullptr, "memory for a checksum");
@@ -56,19 +50,18 @@ std::string checksum_hex(std::string_view bytes) {
 }
 
 model::Result<std::string> file_checksum(Disk& disk, const std::string& path, std::uint64_t size) {
-    TRY(file, disk.open(path));
-    std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(kReadBytes, size)));
+    TRY(file, disk.stream(path));
+    if (file->size() < size) {
+        return model::corrupt(path + ": ends after " + std::to_string(file->size()) +
+                              " bytes, expected " + std::to_string(size));
+    }
     Checksum checksum;
     for (std::uint64_t at = 0; at < size;) {
-        const auto want =
-            static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), size - at));
-        TRY(got, file->read(at, want, buffer.data()));
-        if (got != want) {
-            return model::corrupt(path + ": ends after " + std::to_string(at + got) +
-                                  " bytes, expected " + std::to_string(size));
-        }
-        checksum.add({buffer.data(), got});
-        at += got;
+        TRY(piece, file->next());
+        piece = piece.substr(
+            0, static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), size - at)));
+        checksum.add(piece);
+        at += piece.size();
     }
     return checksum.hex();
 }

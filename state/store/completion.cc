@@ -150,6 +150,7 @@ bool Completion::carry_out_removal() {
 model::Status Completion::remove_now(const std::string& name) {
     TRY(check_savepoint_name(name));
     if (job_ && job_->name == name) {
+        job_->copies->clear();
         if (!job_->target.empty()) {
             static_cast<void>(remove_tree(disk_, job_->target + kPartial));
         }
@@ -185,6 +186,7 @@ model::Status Completion::choose() {
         Job job;
         job.name = name;
         job.begun_ms = clock_.steady_ms();
+        job.copies = std::make_unique<FileCopies>(disk_);
         for (const auto& file : entry->meta->files) {
             TRY(info, disk_.info(entry->path + "/" + file.name));
             if (elsewhere || (options_.copy && info.links > 1)) {
@@ -222,12 +224,14 @@ model::Status Completion::begin_transfer() {
     return disk_.make_directory(job.target + kPartial);
 }
 
+std::uint64_t Completion::copied() const { return job_->done_bytes + job_->copies->bytes(); }
+
 bool Completion::paced() const {
     if (options_.bytes_per_second == 0) {
         return false;
     }
     const auto elapsed_ms = static_cast<std::uint64_t>(clock_.steady_ms() - job_->begun_ms);
-    const auto bytes = job_->done_bytes + (job_->copy ? job_->copy->bytes() : 0);
+    const auto bytes = copied();
     return bytes / options_.bytes_per_second * 1000 +
                bytes % options_.bytes_per_second * 1000 / options_.bytes_per_second >
            elapsed_ms;
@@ -242,42 +246,56 @@ model::Result<bool> Completion::work() {
     if (paced()) {
         return false;
     }
-    const auto& file = job.files[job.next];
-    const auto from = job.entry.path + "/" + file.name;
-    const auto to = half_copied();
-    if (!job.copy) {
-        if (!options_.copy && disk_.link(from, to)) {
-            job.done_bytes += file.size;
-            ++job.next;
-            return true;
-        }
-        TRY(space, disk_.space(disk_.info(parent_directory(to)) ? parent_directory(to) : from));
-        if (space.free_bytes < options_.reserve_bytes + file.size) {
-            return model::exhausted("only " + std::to_string(space.free_bytes) +
-                                    " bytes of disk are free for a copy of " +
-                                    std::to_string(file.size) + " above the reserve of " +
-                                    std::to_string(options_.reserve_bytes));
-        }
-        TRY(disk_.remove(to));
-        job.copy = std::make_unique<FileCopy>(disk_, from, to, file);
+    if (!job.copies->full() && job.next + job.copies->size() < job.files.size()) {
+        TRY(begin_file());
+        return true;
     }
-    TRY(complete, job.copy->step());
+    TRY(complete, job.copies->step());
     if (complete) {
         TRY(finish_file());
     }
     return true;
 }
 
-std::string Completion::half_copied() const {
-    const auto& name = job_->files[job_->next].name;
-    return job_->target.empty() ? job_->entry.path + "/" + name + kPartial
-                                : job_->target + kPartial + "/" + name;
+// The next one that is not under way.
+model::Status Completion::begin_file() {
+    auto& job = *job_;
+    const auto& file = job.files[job.next + job.copies->size()];
+    const auto from = job.entry.path + "/" + file.name;
+    const auto to = half_copied(file);
+    // A link is done at once: it waits until nothing before it is under way.
+    if (!options_.copy && job.copies->empty() && disk_.link(from, to)) {
+        job.done_bytes += file.size;
+        ++job.next;
+        return {};
+    }
+    TRY(space, disk_.space(disk_.info(parent_directory(to)) ? parent_directory(to) : from));
+    std::uint64_t wanted = file.size;
+    for (std::size_t i = 0; i < job.copies->size(); ++i) {
+        wanted += job.files[job.next + i].size;  // of which some may be written: the safe side
+    }
+    if (space.free_bytes < options_.reserve_bytes + wanted) {
+        if (!job.copies->empty()) {
+            TRY(complete, job.copies->step());  // perhaps when that is done
+            return complete ? finish_file() : model::Status{};
+        }
+        return model::exhausted("only " + std::to_string(space.free_bytes) +
+                                " bytes of disk are free for a copy of " +
+                                std::to_string(file.size) + " above the reserve of " +
+                                std::to_string(options_.reserve_bytes));
+    }
+    TRY(disk_.remove(to));
+    return job.copies->begin(from, to, file);
+}
+
+std::string Completion::half_copied(const FileMeta& file) const {
+    return job_->target.empty() ? job_->entry.path + "/" + file.name + kPartial
+                                : job_->target + kPartial + "/" + file.name;
 }
 
 model::Status Completion::finish_file() {
     auto& job = *job_;
     const auto& file = job.files[job.next];
-    job.copy.reset();
     if (job.target.empty()) {
         const auto path = job.entry.path + "/" + file.name;
         SLUICE_FAIL_POINT("savepoint.copied");
@@ -317,10 +335,15 @@ void Completion::give_up(const model::Error& error) {
     std::string text = error.text;
     if (job_) {
         text = job_->name + ": " + text;
-        if (job_->copy) {
-            const auto half = half_copied();
-            job_->copy.reset();
-            static_cast<void>(disk_.remove(half));  // else the next start sweeps it
+        if (job_->copies) {
+            std::vector<std::string> halves;
+            for (std::size_t i = 0; i < job_->copies->size(); ++i) {
+                halves.push_back(job_->copies->to(i));
+            }
+            job_->copies->clear();
+            for (const auto& half : halves) {
+                static_cast<void>(disk_.remove(half));  // else the next start sweeps it
+            }
         }
         if (error.kind == model::ErrorKind::corrupt || error.kind == model::ErrorKind::invalid) {
             given_up_.push_back(job_->name);
@@ -341,7 +364,7 @@ void Completion::publish() {
     report_.done_bytes = report_.total_bytes = report_.bytes_per_second = 0;
     if (job_) {
         report_.completing = job_->name;
-        report_.done_bytes = job_->done_bytes + (job_->copy ? job_->copy->bytes() : 0);
+        report_.done_bytes = copied();
         report_.total_bytes = job_->total_bytes;
         const auto elapsed_ms = static_cast<std::uint64_t>(clock_.steady_ms() - job_->begun_ms);
         report_.bytes_per_second =

@@ -7,8 +7,9 @@
 // completion that a crash cut off goes on at the next start, and what became unshared by itself is
 // left alone.
 //
-//   in place   each shared file is copied beside itself, compared with the manifest's checksum,
-//              synced, and renamed over the link: at every instant the name holds the right bytes
+//   in place   each shared file is copied beside itself, some at a time, compared with the
+//              manifest's checksum, synced, and renamed over the link: at every instant the name
+//              holds the right bytes
 //   transfer   where the user keeps savepoints in a folder of their own: all files into
 //              <folder>/<name>.partial, the manifest last, the directory renamed, and only then the
 //              frozen one removed
@@ -30,7 +31,7 @@
 #include "state/model/clock.h"
 #include "state/model/result.h"
 #include "state/store/catalogue.h"
-#include "state/store/file_copy.h"
+#include "state/store/file_copies.h"
 
 namespace sluice::state {
 
@@ -95,8 +96,8 @@ class Completion {
         std::string name;
         std::string target;  // directory of a transfer; empty: in place
         std::vector<FileMeta> files;
-        std::size_t next = 0;
-        std::unique_ptr<FileCopy> copy;
+        std::size_t next = 0;                // the first that is not done
+        std::unique_ptr<FileCopies> copies;  // of those from `next` on
         std::uint64_t done_bytes = 0, total_bytes = 0;
         std::int64_t begun_ms = 0;
     };
@@ -106,11 +107,13 @@ class Completion {
     model::Status choose();
     model::Status begin_transfer();
     model::Result<bool> work();  // false: the rate is used up
+    model::Status begin_file();
     model::Status finish_file();
     model::Status finish_job();
     void give_up(const model::Error& error);
     bool paced() const;
-    std::string half_copied() const;
+    std::string half_copied(const FileMeta& file) const;
+    std::uint64_t copied() const;
     void publish();
 
     Disk& disk_;

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kFilesPerStep = 256;
 constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;
-constexpr std::uint64_t kMostInputsBytes = 64ull << 20;
 
 bool rejects(const model::Error& error) {
     return error.kind == model::ErrorKind::corrupt || error.kind == model::ErrorKind::invalid;
@@ -23,7 +22,8 @@ Restore::Restore(RestoreOptions options, Catalogue& catalogue, Inputs& inputs)
     : options_(std::move(options)),
       disk_(*options_.store.disk),
       catalogue_(catalogue),
-      inputs_(inputs) {
+      inputs_(inputs),
+      copies_(disk_) {
     INVARIANT(!options_.boot.empty(), "the live directory is named after the start");
 }
 
@@ -90,7 +90,10 @@ void Restore::next_candidate() {
     meta_.reset();
     from_.clear();
     bytes_ = total_bytes_ = 0;
-    next_file_ = 0;
+    next_file_ = copied_ = 0;
+    copies_.clear();
+    to_copy_.clear();
+    begun_ = false;
     check_ = Check::cheap;
     phase_ = Phase::verify;
 }
@@ -156,7 +159,7 @@ model::Status Restore::verify() {
         auto answer = ask(*entry.meta);
         asking_ = !answer && answer.error().kind == model::ErrorKind::unavailable;
         if (!answer) {
-            if (recorded_inputs_ || !rejects(answer.error())) {
+            if (!rejects(answer.error())) {
                 return answer;
             }
             reject(answer.error().text);
@@ -167,10 +170,16 @@ model::Status Restore::verify() {
     }
     if (every_byte_ && next_file_ < entry.meta->files.size()) {
         const auto& file = entry.meta->files[next_file_++];
-        if (auto valid = catalogue_.validate_bytes(entry, file); !valid) {
-            TRY(catalogue_.set_damaged(entry.path, valid.error().text, true));
-            reject(valid.error().text);
+        if (on_another_disk(file)) {
+            return {};  // compared while it is copied
         }
+        if (auto valid = catalogue_.validate_bytes(entry, file); !valid) {
+            // What is outside is somebody else's: nothing is written there.
+            TRY(catalogue_.set_damaged(entry.path, valid.error().text, options_.from.empty()));
+            reject(valid.error().text);
+            return {};
+        }
+        bytes_ += file.size;
         return {};
     }
     next_file_ = 0;
@@ -178,21 +187,16 @@ model::Status Restore::verify() {
     return {};
 }
 
+bool Restore::on_another_disk(const FileMeta& file) {
+    const auto there = disk_.info(from_ + "/" + file.name);
+    const auto here = disk_.info(catalogue_.paths().root);
+    return there && here && there->device != here->device;
+}
+
 // What the files alone do not say.
 model::Status Restore::ask(const CheckpointMeta& meta) {
     if (options_.journal_covers && options_.from.empty()) {
         TRY(options_.journal_covers(meta));
-    }
-    if (meta.inputs != inputs_hash(options_.inputs_text)) {
-        TRY(text, read_file(disk_, from_ + "/INPUTS-" + meta.inputs, kMostInputsBytes));
-        if (!options_.from.empty() && options_.inputs_fit && options_.inputs_fit(text)) {
-            return options_.source_has ? options_.source_has(meta) : model::Status{};
-        }
-        recorded_inputs_ = std::move(text);
-        return model::invalid(
-            from_ +
-            ": was taken with other settings that can change a result; a change of them "
-            "cannot be applied to a state yet: --fresh begins anew");
     }
     return options_.source_has ? options_.source_has(meta) : model::Status{};
 }
@@ -210,30 +214,67 @@ model::Status Restore::begin_directory() {
     return {};
 }
 
-// A link where there can be one, else a copy, some of it with each call. False: not all of it yet.
-model::Result<bool> Restore::place_table(const FileMeta& file, const std::string& to) {
-    const auto source = from_ + "/" + file.name;
-    if (!copy_) {
-        if (disk_.link(source, to)) {
-            if (!from_.starts_with(catalogue_.paths().checkpoints() + "/")) {
-                // Perhaps somebody copied it there and nothing made it durable; the checkpoints to
-                // come link it and rely on that.
-                TRY(disk_.sync_file(to));
-            }
-            return true;
+// A link where there can be one; what cannot be linked is copied later.
+model::Status Restore::place(const FileMeta& file) {
+    const auto from = from_ + "/" + file.name;
+    const auto to = directory_ + "/db/" + file.name;
+    if (!file.name.ends_with(".sst")) {
+        if (!file.name.starts_with("INPUTS-")) {
+            // RocksDB goes on writing its manifest: a copy.
+            TRY(bytes, read_file(disk_, from, kMostCopiedBytes));
+            TRY(copy, disk_.create(to));
+            TRY(copy->append(bytes));
+            TRY(copy->flush());
         }
+        bytes_ += file.size;
+        return {};
+    }
+    if (!disk_.link(from, to)) {
         TRY(disk_.remove(to));
-        copy_ = std::make_unique<FileCopy>(disk_, source, to, file);
+        to_copy_.push_back(file);
+        return {};
     }
-    TRY(complete, copy_->step());
+    if (!from_.starts_with(catalogue_.paths().checkpoints() + "/")) {
+        // Perhaps somebody copied it there and nothing made it durable; the checkpoints to come
+        // link it and rely on that.
+        linked_.push_back(to);
+    }
+    bytes_ += file.size;
+    return {};
+}
+
+model::Status Restore::copy_some() {
+    if (!copies_.full() && copied_ + copies_.size() < to_copy_.size()) {
+        const auto& file = to_copy_[copied_ + copies_.size()];
+        return copies_.begin(from_ + "/" + file.name, directory_ + "/db/" + file.name, file);
+    }
+    TRY(complete, copies_.step());
     if (complete) {
-        copy_.reset();
+        bytes_ += to_copy_[copied_++].size;
     }
-    return complete;
+    return {};
+}
+
+// Some of the work with each call; all is done when the phase is still `restore` and nothing is
+// left.
+model::Status Restore::place_files() {
+    const auto& files = candidates_.back().meta->files;
+    if (next_file_ < files.size()) {
+        const auto end = std::min(files.size(), next_file_ + kFilesPerStep);
+        for (; next_file_ < end; ++next_file_) {
+            TRY(place(files[next_file_]));
+        }
+        TRY(disk_.sync_files(linked_));
+        linked_.clear();
+        return {};
+    }
+    return copy_some();
 }
 
 model::Status Restore::restore() {
-    if (next_file_ == 0 && !copy_) {
+    if (!begun_) {
+        begun_ = true;
+        bytes_ = 0;
         TRY(begin_directory());
         if (!candidates_.empty() && options_.from.empty()) {
             // It may be visible and not durable: the process that committed it may have died
@@ -242,30 +283,16 @@ model::Status Restore::restore() {
             TRY(disk_.sync_directory(parent_directory(from_)));
         }
     }
-    if (!candidates_.empty()) {
-        const auto& files = candidates_.back().meta->files;
-        const auto end = std::min(files.size(), next_file_ + kFilesPerStep);
-        for (; next_file_ < end; ++next_file_) {
-            const auto& file = files[next_file_];
-            const auto from = from_ + "/" + file.name;
-            const auto to = directory_ + "/db/" + file.name;
-            if (file.name.ends_with(".sst")) {
-                TRY(placed, place_table(file, to));
-                if (!placed) {
-                    return {};  // a piece of a copy
-                }
-            } else if (!file.name.starts_with("INPUTS-")) {
-                // RocksDB goes on writing its manifest: a copy.
-                TRY(bytes, read_file(disk_, from, kMostCopiedBytes));
-                TRY(copy, disk_.create(to));
-                TRY(copy->append(bytes));
-                TRY(copy->flush());
-            }
-            bytes_ += file.size;
-        }
-        if (next_file_ < files.size()) {
+    if (!candidates_.empty() &&
+        (next_file_ < candidates_.back().meta->files.size() || copied_ < to_copy_.size())) {
+        auto placed = place_files();
+        if (!placed && rejects(placed.error())) {
+            TRY(catalogue_.set_damaged(candidates_.back().path, placed.error().text,
+                                       options_.from.empty()));
+            reject(placed.error().text);
             return {};
         }
+        return placed;
     }
     SLUICE_FAIL_POINT("restore.linked");
     auto options = options_.store;
@@ -304,6 +331,7 @@ model::Status Restore::warm() {
             return {};
         }
         store_->set_reductions(meta.reductions);
+        store_->set_retired(meta.retired);
         for (const auto& reduction : meta.reductions) {
             if (reduction.dropped) {
                 store_->restore_dropped(reduction.number, *reduction.dropped);

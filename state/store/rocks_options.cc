@@ -1,6 +1,5 @@
 #include "state/store/rocks_options.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/file_checksum.h>

@@ -2,9 +2,13 @@
 // in one place. Only the store includes it.
 #pragma once
 
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/options.h>
 #include <rocksdb/sst_file_writer.h>
+#if __has_include(<rocksdb/advanced_cache.h>)
+#include <rocksdb/advanced_cache.h>  // from 7.10 on the cache itself is declared here
+#endif
 
 #include <cstdint>
 #include <map>

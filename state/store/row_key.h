@@ -30,6 +30,13 @@ void append_big_endian(std::string& to, Unsigned value) {
 }
 
 template <class Unsigned>
+void write_big_endian(char* to, Unsigned value) {
+    for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {
+        to[i] = static_cast<char>((value >> (8 * (sizeof(Unsigned) - 1 - i))) & 0xff);
+    }
+}
+
+template <class Unsigned>
 Unsigned read_big_endian(const char* from) {
     Unsigned value = 0;
     for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {

@@ -278,7 +278,7 @@ model::Status Snapshotter::sync() {
     TRY(disk_.sync_directory(path_));
     TRY(disk_.sync_directory(parent_directory(path_)));
     if (job_.before_commit) {
-        TRY(job_.before_commit());
+        TRY(job_.before_commit(result_.meta));
     }
     SLUICE_FAIL_POINT("snapshot.synced");
     phase_ = Phase::commit;
@@ -322,6 +322,7 @@ void Snapshotter::retain() {
                 TRY(store_.set_dropped(reduction.number, *reduction.dropped));
             }
         }
+        TRY(store_.drop_retired(result_.meta.retired));
         SLUICE_FAIL_POINT("snapshot.dropped");
         for (const auto& stretch : job_.measure) {
             result_.measured.push_back(
@@ -337,7 +338,8 @@ void Snapshotter::retain() {
         }
         TRY(kept, catalogue_.retain(retention));
         result_.journal_needed_after = result_.meta.journal_number;
-        std::set<std::string> inputs{result_.meta.inputs};
+        std::set<std::string> inputs = options_.journaled_inputs;
+        inputs.insert(result_.meta.inputs);
         for (const auto& entry : kept) {
             inputs.insert(entry.meta->inputs);
             if (entry.meta->lineage == result_.meta.lineage) {

@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,9 +55,9 @@ struct SnapshotJob {
     };
     std::vector<Stretch> measure;
     std::string inputs_text;  // recorded, durably, before the manifest names its hash
-    // Called before the manifest is written; an error skips the checkpoint. Makes durable what must
-    // be durable with it (dead letters).
-    std::function<model::Status()> before_commit;
+    // Called before the manifest is written, with what it will say; an error skips the checkpoint.
+    // Makes durable what must be durable with it (dead letters).
+    std::function<model::Status(CheckpointMeta&)> before_commit;
 };
 
 struct SnapshotResult {
@@ -85,6 +86,8 @@ struct SnapshotterOptions {
     Retention retention;
     std::uint64_t reserve_bytes = 0;  // free disk below which no job is begun
     std::uint64_t verify_bytes_per_second = 64ull << 20;
+    // Hashes of the inputs that reload entries of the journal name: kept, whatever snapshots name.
+    std::set<std::string> journaled_inputs = {};
 };
 
 // Thread: submit(), pending() and take_result() from any; step() from the snapshot thread. Every

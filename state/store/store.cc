@@ -1,7 +1,9 @@
 #include "state/store/store.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <memory>
 
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
@@ -9,6 +11,7 @@
 #include "state/reduce/cursor.h"
 #include "state/reduce/reduction_folder.h"
 #include "state/store/checksum.h"
+#include "state/store/in_order.h"
 #include "state/store/rocks_options.h"
 #include "state/store/row_key.h"
 #include "state/store/row_source.h"
@@ -25,6 +28,8 @@ constexpr int kOwnFiles = 16;
 // When so many files of the family `short` lie in level 0, where no range deletion reaches them.
 constexpr int kTidyLevel0 = 8;
 constexpr int kCrowdedLevel0 = 16;
+// Of rows in a table that tools have written: bounds the memory of those that are on their way.
+constexpr std::uint64_t kTableRowBytes = 32 << 20;
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
@@ -120,14 +125,15 @@ class RunWriter {
 
     // `path` names the file if a new one is begun.
     template <class Path>
-    model::Status merge(const std::string& key, std::string_view row, const Path& path) {
+    model::Status merge(std::string_view key, std::string_view row, const Path& path) {
         if (writer_ && writer_->FileSize() >= target_bytes_) {
             TRY(cut());
         }
         if (!writer_) {
             TRY(begin(path()));
         }
-        return check(writer_->Merge(key, rocksdb::Slice(row.data(), row.size())));
+        return check(writer_->Merge(rocksdb::Slice(key.data(), key.size()),
+                                    rocksdb::Slice(row.data(), row.size())));
     }
     // A file of its own for one row that replaces what is there.
     model::Status put(std::string_view key, const std::string& value, const std::string& path) {
@@ -176,6 +182,30 @@ class RunWriter {
 
 }  // namespace
 
+// Rows of one table that is to be written: sizes of key and row, then their bytes.
+struct Store::TablePart {
+    Family family = Family::standard;
+    std::string path;
+    std::size_t file = 0;  // of the family's files
+    std::string rows;
+    std::vector<PreparedRun::File> files;
+    std::uint64_t bytes = 0;  // as it was written
+    model::Status status;
+
+    void add(std::string_view prefix, const RowKey& key, std::string_view row) {
+        char head[8 + kRowHeaderBytes];
+        const std::uint32_t sizes[2] = {
+            static_cast<std::uint32_t>(kRowHeaderBytes + key.key.size()),
+            static_cast<std::uint32_t>(row.size())};
+        std::memcpy(head, sizes, sizeof sizes);
+        std::memcpy(head + 8, prefix.data(), kSlicePrefixBytes);
+        write_big_endian(head + 8 + kSlicePrefixBytes, key.hash);
+        rows.append(head, sizeof head);
+        rows.append(key.key);
+        rows.append(row);
+    }
+};
+
 struct Store::Held {
     std::uint64_t serial;
     model::BarrierNumber tag;
@@ -204,7 +234,27 @@ void Store::set_reductions(const std::vector<ReductionMeta>& reductions) {
         INVARIANT(reduction.number != 0, "reductions are numbered from 1");
         const auto [it, made] = families_.try_emplace(reduction.number, reduction.family);
         INVARIANT(made || it->second == reduction.family, "a reduction stays in its family");
+        for (const FormerRows& former : reduction.former) {
+            families_.try_emplace(former.number, former.family);
+        }
+        former_[reduction.number] = reduction.former;
     }
+}
+
+void Store::set_retired(const std::vector<RetiredRows>& retired) {
+    for (const RetiredRows& one : retired) {
+        {
+            const std::lock_guard lock(families_mutex_);
+            families_.try_emplace(one.number, one.family);
+        }
+        dropped_->raise(one.number, model::kAfterAll);
+    }
+}
+
+std::vector<FormerRows> Store::former_of(std::uint32_t reduction) const {
+    const std::lock_guard lock(families_mutex_);
+    const auto found = former_.find(reduction);
+    return found == former_.end() ? std::vector<FormerRows>{} : found->second;
 }
 
 Family Store::family_of(std::uint32_t reduction) const {
@@ -269,7 +319,7 @@ model::Result<PreparedRun> Store::make_run(model::BarrierNumber number, const Ch
         remove_files(run);
         return std::unexpected(std::move(status.error()));
     }
-    run.bytes = standard.bytes() + brief.bytes();
+    run.bytes += standard.bytes() + brief.bytes();
     SLUICE_FAIL_POINT("run.written");
     return run;
 }
@@ -341,14 +391,38 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
 
 model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                                              const CheckpointMeta& meta, RowSource& rows) {
+    const std::size_t most = std::min<std::uint64_t>(kTableRowBytes, options_.target_file_bytes);
     return make_run(
-        number, meta,
-        [&](PreparedRun& run, RunWriter& standard, RunWriter& brief) -> model::Status {
-            const auto path = [this] { return next_run_path(); };
+        number, meta, [&](PreparedRun& run, RunWriter& /*standard*/, RunWriter&) -> model::Status {
+            InOrder<TablePart> parts(
+                options_.writers, options_.writers,
+                [this](TablePart& part, unsigned) { part.status = write_table(part); });
+            const auto take = [&]() -> model::Status {
+                const auto part = parts.take();
+                TRY(std::move(part->status));
+                auto& files = part->family == Family::standard ? run.standard : run.brief;
+                files[part->file].checksum = part->files.front().checksum;
+                run.bytes += part->bytes;
+                return {};
+            };
+            std::unique_ptr<TablePart> part;
+            const auto submit = [&]() -> model::Status {
+                if (part == nullptr) {
+                    return {};
+                }
+                if (parts.full()) {
+                    TRY(take());
+                }
+                auto& files = part->family == Family::standard ? run.standard : run.brief;
+                part->file = files.size();
+                part->path = next_run_path();
+                files.push_back({part->path, {}});  // so that it is removed if this fails
+                parts.submit(std::move(part));
+                return {};
+            };
             RowKey slice;  // of the row before; reduction 0: none
             Family family = Family::standard;
             std::string prefix;
-            std::string key;
             while (true) {
                 TRY(rows.next());
                 if (!rows.valid()) {
@@ -357,21 +431,48 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                 const RowKey& at = rows.key();
                 if (at.reduction != slice.reduction || at.slice_end != slice.slice_end ||
                     at.accepted_from != slice.accepted_from) {
-                    if (family == Family::brief) {
-                        TRY(brief.cut());
+                    const auto next_family = family_of(at.reduction);
+                    if (family != next_family || family == Family::brief) {
+                        TRY(submit());
                     }
                     slice = at;
-                    family = family_of(at.reduction);
+                    family = next_family;
                     prefix = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
                     ++run.slices;
                 }
-                key = prefix;
-                append_row(key, at.hash, at.key);
-                TRY((family == Family::standard ? standard : brief).merge(key, rows.row(), path));
+                if (part == nullptr) {
+                    part = std::make_unique<TablePart>();
+                    part->family = family;
+                }
+                part->add(prefix, at, rows.row());
                 ++run.rows;
+                if (part->rows.size() >= most) {
+                    TRY(submit());
+                }
+            }
+            TRY(submit());
+            while (!parts.empty()) {
+                TRY(take());
             }
             return {};
         });
+}
+
+model::Status Store::write_table(TablePart& part) const {
+    RunWriter writer(*rocks_, part.family, std::numeric_limits<std::uint64_t>::max(), part.files);
+    const auto path = [&part] { return part.path; };
+    const char* at = part.rows.data();
+    const char* const end = at + part.rows.size();
+    while (at != end) {
+        std::uint32_t sizes[2];
+        std::memcpy(sizes, at, sizeof sizes);
+        at += sizeof sizes;
+        TRY(writer.merge({at, sizes[0]}, {at + sizes[0], sizes[1]}, path));
+        at += sizes[0] + sizes[1];
+    }
+    TRY(writer.cut());
+    part.bytes = writer.bytes();
+    return {};
 }
 
 std::string Store::next_run_path() {
@@ -440,18 +541,12 @@ model::Result<PreparedRun> Store::ingest(model::BarrierNumber number, const Chec
     return run;
 }
 
-model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
-                                                      model::EventTime slice_end,
-                                                      std::optional<RowPosition> after) const {
-    std::vector<std::unique_ptr<RowCursor>> sources;
-    if (slice_end <= dropped_->frontier(reduction)) {
-        return merge_cursors(std::move(sources));
-    }
-    const auto family = family_of(reduction);
-    const std::lock_guard swap(swap_mutex_);
+void Store::add_sources(std::uint32_t number, model::EventTime slice_end,
+                        const std::optional<RowPosition>& after,
+                        std::vector<std::unique_ptr<RowCursor>>& sources) const {
     {
         const std::lock_guard lock(tables_mutex_);
-        if (const auto it = tables_.find({reduction, slice_end}); it != tables_.end()) {
+        if (const auto it = tables_.find({number, slice_end}); it != tables_.end()) {
             for (const auto& held : it->second) {
                 auto rows = cursor_over(held->table);
                 if (after) {
@@ -461,9 +556,65 @@ model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
             }
         }
     }
-    sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family), reduction,
-                                                    slice_end, after));
+    sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family_of(number)),
+                                                    number, slice_end, after));
+}
+
+model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
+                                                      model::EventTime slice_end,
+                                                      std::optional<RowPosition> after) const {
+    std::vector<std::unique_ptr<RowCursor>> sources;
+    if (slice_end <= dropped_->frontier(reduction)) {
+        return merge_cursors(std::move(sources));
+    }
+    const std::lock_guard swap(swap_mutex_);
+    add_sources(reduction, slice_end, after, sources);
+    for (FormerRows& former : former_of(reduction)) {
+        std::vector<std::unique_ptr<RowCursor>> rows;
+        add_sources(former.number, slice_end, after, rows);
+        sources.push_back(
+            rearrange_cursor(merge_cursors(std::move(rows)), std::move(former.calls)));
+    }
     return merge_cursors(std::move(sources));
+}
+
+model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
+                                 model::EventTime up_to, std::set<model::EventTime>& ends) const {
+    // Behind the greatest end there can be: the first byte string that is no longer of this number.
+    std::string end;
+    if (up_to == model::kAfterAll) {
+        append_big_endian(end, number + 1);
+    } else {
+        end = time_prefix(number, up_to + 1);
+    }
+    const rocksdb::Slice upper(end);
+    auto options = read_options();
+    options.fill_cache = true;
+    options.iterate_upper_bound = &upper;
+    {
+        const std::lock_guard lock(tables_mutex_);
+        for (auto it = tables_.upper_bound({number, after});
+             it != tables_.end() && it->first <= std::pair(number, up_to); ++it) {
+            ends.insert(it->first.second);
+        }
+    }
+    const std::unique_ptr<rocksdb::Iterator> iterator(
+        rocks_->db->NewIterator(options, rocks_->handle(family_of(number))));
+    for (iterator->Seek(time_prefix(number, after + 1)); iterator->Valid();) {
+        const auto row = parse_row_key(view(iterator->key()));
+        if (!row) {
+            return model::corrupt("a row's key in RocksDB is too short");
+        }
+        ends.insert(row->slice_end);
+        if (row->slice_end == up_to) {
+            break;
+        }
+        iterator->Seek(time_prefix(number, row->slice_end + 1));
+    }
+    if (const auto status = iterator->status(); !status.ok()) {
+        return std::unexpected(error_of(status, "looking for windows"));
+    }
+    return {};
 }
 
 model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t reduction,
@@ -474,63 +625,55 @@ model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t 
         return std::vector<model::EventTime>{};
     }
     std::set<model::EventTime> ends;
-    const auto family = family_of(reduction);
-    // Behind the greatest end there can be: the first byte string that is no longer of this
-    // reduction.
-    std::string end;
-    if (up_to == model::kAfterAll) {
-        append_big_endian(end, reduction + 1);
-    } else {
-        end = time_prefix(reduction, up_to + 1);
-    }
-    const rocksdb::Slice upper(end);
-    auto options = read_options();
-    options.fill_cache = true;
-    options.iterate_upper_bound = &upper;
-    std::unique_ptr<rocksdb::Iterator> iterator;
-    {
-        const std::lock_guard swap(swap_mutex_);
-        {
-            const std::lock_guard lock(tables_mutex_);
-            for (auto it = tables_.upper_bound({reduction, after});
-                 it != tables_.end() && it->first <= std::pair(reduction, up_to); ++it) {
-                ends.insert(it->first.second);
-            }
-        }
-        iterator.reset(rocks_->db->NewIterator(options, rocks_->handle(family)));
-    }
-    for (iterator->Seek(time_prefix(reduction, after + 1)); iterator->Valid();) {
-        const auto row = parse_row_key(view(iterator->key()));
-        if (!row) {
-            return model::corrupt("a row's key in RocksDB is too short");
-        }
-        ends.insert(row->slice_end);
-        if (row->slice_end == up_to) {
-            break;
-        }
-        iterator->Seek(time_prefix(reduction, row->slice_end + 1));
-    }
-    if (const auto status = iterator->status(); !status.ok()) {
-        return std::unexpected(error_of(status, "looking for windows"));
+    const std::lock_guard swap(swap_mutex_);
+    TRY(add_windows(reduction, after, up_to, ends));
+    for (const FormerRows& former : former_of(reduction)) {
+        TRY(add_windows(former.number, after, up_to, ends));
     }
     return std::vector<model::EventTime>(ends.begin(), ends.end());
 }
 
 void Store::restore_dropped(std::uint32_t reduction, model::EventTime frontier) {
     dropped_->raise(reduction, frontier);
+    for (const FormerRows& former : former_of(reduction)) {
+        dropped_->raise(former.number, frontier);
+    }
 }
 
 model::Status Store::set_dropped(std::uint32_t reduction, model::EventTime frontier) {
-    if (!dropped_->raise(reduction, frontier)) {
-        return {};
+    std::vector<std::uint32_t> numbers{reduction};
+    for (const FormerRows& former : former_of(reduction)) {
+        numbers.push_back(former.number);
     }
-    {
-        const auto gone = take_out([&](const Slice& slice, const Held&) {
-            return slice.first == reduction && slice.second <= frontier;
-        });
+    for (const std::uint32_t number : numbers) {
+        if (!dropped_->raise(number, frontier)) {
+            continue;
+        }
+        {
+            const auto gone = take_out([&](const Slice& slice, const Held&) {
+                return slice.first == number && slice.second <= frontier;
+            });
+        }
+        if (auto status = drop_files(number, frontier); !status) {
+            return unusable(std::move(status.error()));
+        }
     }
-    if (auto status = drop_files(reduction, frontier); !status) {
-        return unusable(std::move(status.error()));
+    return {};
+}
+
+model::Status Store::drop_retired(const std::vector<RetiredRows>& retired) {
+    set_retired(retired);
+    for (const RetiredRows& one : retired) {
+        if (!retired_.insert(one.number).second) {
+            continue;
+        }
+        {
+            const auto gone = take_out(
+                [&](const Slice& slice, const Held&) { return slice.first == one.number; });
+        }
+        if (auto status = drop_files(one.number, model::kAfterAll); !status) {
+            return unusable(std::move(status.error()));
+        }
     }
     return {};
 }

@@ -57,6 +57,7 @@ struct StoreOptions {
     rocksdb::Env* env = nullptr;  // over `disk`
     std::uint64_t block_cache_bytes = 8ull << 20;
     std::uint64_t target_file_bytes = 64ull << 20;
+    unsigned writers = 0;           // threads of write_rows(); 0: the caller writes
     bool background_steps = false;  // the environment queues background work (rocks_env.h)
 };
 
@@ -111,7 +112,11 @@ class Store {
 
     // The reductions whose rows are kept, each once, before any of their rows; again is harmless. A
     // changed family is a broken invariant, and so are rows of an unknown reduction.
+    // Rows under a former number of a reduction belong to it: every call below that names the
+    // reduction reads, expires and drops them with its own.
     void set_reductions(const std::vector<ReductionMeta>& reductions);
+    // All their rows are expired from now on.
+    void set_retired(const std::vector<RetiredRows>& retired);
 
     // Takes tables over; `tag` is the number of the first barrier behind their rows. They are seen
     // by every scan from now on. `reduction` in them is the reduction's number, as in row keys.
@@ -124,7 +129,8 @@ class Store {
     // then, and the files are removed.
     model::Result<PreparedRun> write_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                          const Discards& discards);
-    // The same for the rows of `rows` instead of tables: how tools fill a new snapshot.
+    // The same for the rows of `rows` instead of tables: how tools fill a new snapshot. Memory:
+    // 32 MiB of rows for each writer and as much again, and what RocksDB holds of a table's blocks.
     model::Result<PreparedRun> write_rows(model::BarrierNumber number, const CheckpointMeta& meta,
                                           RowSource& rows);
     // Ingests a run (one IngestExternalFiles over both families, by link) and takes its tables out
@@ -150,7 +156,10 @@ class Store {
     // From now on slices at or below `frontier` are expired. Lets tables and whole files go. Never
     // moves back. Blocks on the disk when files can go.
     model::Status set_dropped(std::uint32_t reduction, model::EventTime frontier);
-    // The same, without touching the disk: for the frontiers a restored snapshot was taken with.
+    // Lets whole files of retired rows go, once in a process. Blocks on the disk.
+    model::Status drop_retired(const std::vector<RetiredRows>& retired);
+    // set_dropped() without touching the disk: for the frontiers a restored snapshot was taken
+    // with.
     void restore_dropped(std::uint32_t reduction, model::EventTime frontier);
 
     // The files of the database as it stands, from one consistent look. Between hold_files() and
@@ -176,12 +185,20 @@ class Store {
     bool under_pressure() const { return level0_files() > 24; }
 
  private:
-    struct Held;                                               // a table of the view
+    struct Held;  // a table of the view
+    struct TablePart;
     using Slice = std::pair<std::uint32_t, model::EventTime>;  // reduction number, end
     using Tables = std::map<Slice, std::vector<std::shared_ptr<const Held>>>;
 
     explicit Store(const StoreOptions& options);
     Family family_of(std::uint32_t reduction) const;
+    std::vector<FormerRows> former_of(std::uint32_t reduction) const;
+    // One number's share of scan() and windows_after(). `swap_mutex_` is held.
+    void add_sources(std::uint32_t number, model::EventTime slice_end,
+                     const std::optional<RowPosition>& after,
+                     std::vector<std::unique_ptr<RowCursor>>& sources) const;
+    model::Status add_windows(std::uint32_t number, model::EventTime after, model::EventTime up_to,
+                              std::set<model::EventTime>& ends) const;
     // Takes the tables out that `gone` picks; they are let go by the caller, outside the lock.
     template <class Gone>
     Tables take_out(const Gone& gone);
@@ -191,6 +208,7 @@ class Store {
     template <class Rows>
     model::Result<PreparedRun> make_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                         const Rows& rows);
+    model::Status write_table(TablePart& part) const;
     void remove_files(const PreparedRun& run);
     model::Status unusable(model::Error error);
 
@@ -200,9 +218,11 @@ class Store {
 
     std::uint64_t next_run_file_ = 1;        // snapshot thread
     model::BarrierNumber last_applied_ = 0;  // snapshot thread
+    std::set<std::uint32_t> retired_;        // whose files went; snapshot thread
 
     mutable std::mutex families_mutex_;
     std::map<std::uint32_t, Family> families_;
+    std::map<std::uint32_t, std::vector<FormerRows>> former_;
 
     // Order: swap_mutex_ before tables_mutex_. An ingest holds the first, so that the coordinator,
     // which takes only the second, never waits for the disk.

@@ -4,11 +4,6 @@
 #include <utility>
 
 namespace sluice::state {
-namespace {
-
-constexpr std::size_t kPieceBytes = 1 << 20;
-
-}  // namespace
 
 Verifier::Verifier(Disk& disk, Catalogue& catalogue, const model::Clock& clock,
                    std::uint64_t bytes_per_second)
@@ -29,7 +24,7 @@ void Verifier::begin(std::string path, const CheckpointMeta& meta) {
 // False: the file is gone, and with it the snapshot: no restart will read it.
 bool Verifier::open_next() {
     file_path_ = path_ + "/" + files_[next_].name;
-    auto file = disk_.open(file_path_);
+    auto file = disk_.stream(file_path_);
     if (!file) {
         return false;
     }
@@ -75,16 +70,14 @@ model::Result<bool> Verifier::step() {
         }
     }
     const auto& wanted = files_[next_];
-    buffer_.resize(kPieceBytes);
-    const auto size =
-        static_cast<std::size_t>(std::min<std::uint64_t>(kPieceBytes, wanted.size - at_));
-    TRY(got, file_->read(at_, size, buffer_.data()));
-    if (got != size) {
-        return std::unexpected(damage("it is shorter than it was"));
+    if (file_->size() != wanted.size) {
+        return std::unexpected(damage("it has " + std::to_string(file_->size()) +
+                                      " bytes instead of " + std::to_string(wanted.size)));
     }
-    checksum_->add({buffer_.data(), got});
-    at_ += got;
-    bytes_ += got;
+    TRY(piece, file_->next());
+    checksum_->add(piece);
+    at_ += piece.size();
+    bytes_ += piece.size();
     if (at_ == wanted.size) {
         if (checksum_->hex() != wanted.checksum) {
             return std::unexpected(damage("it does not match its checksum"));

@@ -47,13 +47,12 @@ class Verifier {
     std::string path_;
     std::vector<FileMeta> files_;
     std::size_t next_ = 0;
-    std::unique_ptr<ReadableFile> file_;
+    std::unique_ptr<ReadStream> file_;
     std::string file_path_;
     std::unique_ptr<Checksum> checksum_;
     std::uint64_t at_ = 0;
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::int64_t begun_ms_ = 0;
-    std::vector<char> buffer_;
 };
 
 }  // namespace sluice::state

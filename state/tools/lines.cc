@@ -255,14 +255,7 @@ void append_result(std::string& out, const config::Reduction& reduction,
         }
         append_json_text(out, reduction.values[i].name);
         out.push_back(':');
-        const auto value = batch.values[i].at(row);
-        if (value.type == Type::null) {
-            out.append("null");
-        } else if (value.type == Type::text) {
-            append_json_text(out, value.value.text.view());
-        } else {
-            model::append_printed(out, value);
-        }
+        append_value(out, batch.values[i].at(row));
     }
     out.push_back('}');
 }
@@ -689,6 +682,16 @@ void append_place(std::string& out, const Shape& shape, const RowKey& key) {
         first = false;
     }
     out.push_back(']');
+}
+
+void append_value(std::string& out, const Scalar& value) {
+    if (value.type == Type::null) {
+        out.append("null");
+    } else if (value.type == Type::text) {
+        append_json_text(out, value.value.text.view());
+    } else {
+        model::append_printed(out, value);
+    }
 }
 
 model::Status append_state(std::string& out, std::string_view row) {

@@ -58,6 +58,9 @@ class LineWriter {
     std::vector<std::string> begun_;  // lines without their result
 };
 
+// A value of `result`, as it stands in a line.
+void append_value(std::string& out, const model::Scalar& value);
+
 // `state` of one row, as it stands in a line. Errors: corrupt.
 model::Status append_state(std::string& out, std::string_view row);
 

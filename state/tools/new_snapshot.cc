@@ -58,7 +58,8 @@ NewSnapshot::~NewSnapshot() {
     }
 }
 
-model::Result<std::unique_ptr<NewSnapshot>> NewSnapshot::begin(Disk& disk, std::string path) {
+model::Result<std::unique_ptr<NewSnapshot>> NewSnapshot::begin(Disk& disk, std::string path,
+                                                               unsigned threads) {
     while (path.size() > 1 && path.ends_with('/')) {
         path.pop_back();
     }
@@ -76,6 +77,7 @@ model::Result<std::unique_ptr<NewSnapshot>> NewSnapshot::begin(Disk& disk, std::
     options.directory = p.live();
     options.disk = &disk;
     options.env = p.env.get();
+    options.writers = threads;
     TRY(store, Store::open(options));
     p.store = std::move(store);
     return snapshot;

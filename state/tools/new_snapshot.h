@@ -20,12 +20,14 @@ namespace sluice::state {
 
 // Life:    begin(), add() any number of times, commit(). Without a commit the destructor removes
 //          what was made.
-// Thread:  one; calls block on the disk. RocksDB's threads run beside it.
+// Thread:  one; calls block on the disk. RocksDB's threads and `threads` writers run beside it.
+// Memory:  that of Store::write_rows(), whatever the size of the state.
 class NewSnapshot {
  public:
     // `path` must not exist: invalid. `disk` must outlive it. Nobody else may be at work on the
-    // same path.
-    static model::Result<std::unique_ptr<NewSnapshot>> begin(Disk& disk, std::string path);
+    // same path. `threads` write tables beside the caller.
+    static model::Result<std::unique_ptr<NewSnapshot>> begin(Disk& disk, std::string path,
+                                                             unsigned threads = 0);
     ~NewSnapshot();
     NewSnapshot(const NewSnapshot&) = delete;
     NewSnapshot& operator=(const NewSnapshot&) = delete;

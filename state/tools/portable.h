@@ -49,14 +49,22 @@ struct PortableCounts {
     std::uint64_t stream_bytes = 0;  // of the whole stream
 };
 
+struct PortableBlock;
+
 // Life:    begin(), add() in the order of keys, finish(). After an error it is of no use.
-// Thread:  one. `sink` must outlive it.
+// Thread:  one; those that compress are its own. `sink` must outlive it.
+// Memory:  whatever the size of the state, 2 · threads + 2 blocks, each as it is and as it is
+//          stored; a block has block_bytes and what its last row is longer.
+//
+// The same rows give the same bytes, whatever the number of threads and however the snapshot's
+// tables are cut.
 class PortableWriter {
  public:
     struct Options {
         Compression compression = Compression::zstd;
         int level = -1;  // zstd's; below 1 for speed
         std::size_t block_bytes = 1 << 20;
+        unsigned threads = 0;  // that compress, beside the caller; 0: it does it itself
     };
     PortableWriter(ByteSink& sink, Options options);
     ~PortableWriter();
@@ -70,23 +78,24 @@ class PortableWriter {
     const PortableCounts& counts() const { return counts_; }
 
  private:
-    struct Codec;
+    struct Parts;
     model::Status write(std::string_view bytes);
-    model::Status write_block(std::uint8_t kind, std::uint32_t rows, std::string_view bytes);
+    model::Status write_stored(PortableBlock& block);
+    model::Status write_alone(std::uint8_t kind, std::string_view bytes);
+    model::Status write_oldest();
+    void end_section();
     model::Status end_block();
+    static std::unexpected<model::Error> too_large(std::size_t bytes);
 
     ByteSink& sink_;
     const Options options_;
-    std::unique_ptr<Codec> codec_;
     Checksum whole_;
-    std::string block_;   // rows, before compression
-    std::string stored_;  // a block as it is written
-    std::uint32_t block_rows_ = 0;
-    std::size_t section_rows_at_ = 0;  // where in block_ the number of the section's rows stands
-    std::uint32_t section_rows_ = 0;
-    RowKey section_;  // reduction 0: none begun in this block
+    std::size_t section_rows_at_ = 0;  // where in the block the number of the section's rows stands
+    std::uint32_t section_rows_ = 0;   // 0: none begun in this block
+    RowKey section_;
     std::uint64_t blocks_ = 0;
     PortableCounts counts_;
+    const std::unique_ptr<Parts> parts_;
 };
 
 // Reads a stream from its beginning; as a RowSource its rows. Behind the last row everything has
@@ -95,10 +104,13 @@ class PortableWriter {
 //
 // Rows are canonical, of reductions that the meta names, their keys ascend. Errors: corrupt, with
 // the position in the stream; invalid: written by a newer Sluice; the source's.
-// Thread: one. `source` must outlive it.
+//
+// Thread: one; those that decompress and check blocks are its own. `source` must outlive it.
+// Memory: 2 · threads + 2 blocks, each as it is and as it is stored, and 8 bytes a row.
 class PortableReader final : public RowSource {
  public:
-    static model::Result<std::unique_ptr<PortableReader>> open(ByteSource& source);
+    static model::Result<std::unique_ptr<PortableReader>> open(ByteSource& source,
+                                                               unsigned threads = 0);
     ~PortableReader() override;
 
     const CheckpointMeta& meta() const { return meta_; }
@@ -112,21 +124,18 @@ class PortableReader final : public RowSource {
     std::string_view row() const override { return row_; }
 
  private:
-    struct Codec;
-    struct Block;
-    explicit PortableReader(ByteSource& source);
+    struct Parts;
+    PortableReader(ByteSource& source, unsigned threads);
     model::Status read(char* to, std::size_t bytes, const char* what);
     model::Status read_header();
-    model::Status read_block();
+    model::Status read_block(PortableBlock& block);
+    void read_ahead();
+    model::Status next_block();
     model::Status read_end();
-    model::Status begin_section();
-    std::unexpected<model::Error> damaged(const std::string& what) const;
 
     ByteSource& source_;
-    std::unique_ptr<Codec> codec_;
     Checksum whole_;
     std::uint64_t position_ = 0;
-    std::uint64_t block_at_ = 0;
     std::uint64_t blocks_ = 0;
     std::uint32_t reductions_ = 0, partitions_ = 0;  // as the header says
     model::BarrierNumber number_ = 0;
@@ -135,18 +144,13 @@ class PortableReader final : public RowSource {
     std::string inputs_;
     PortableCounts counts_;
 
-    std::uint8_t kind_ = 0;         // of the block in hand
-    std::uint32_t block_rows_ = 0;  // not yet read
-    std::string stored_;
-    std::string block_;
-    std::string_view rest_;           // of block_
-    std::uint32_t section_rows_ = 0;  // not yet read
     RowKey key_;
     std::string_view row_;
     std::string last_key_;  // the key in front of the block in hand, which goes with the one before
     bool any_ = false;
     bool valid_ = false;
     bool done_ = false;
+    const std::unique_ptr<Parts> parts_;  // last: its threads look at the meta
 };
 
 }  // namespace sluice::state

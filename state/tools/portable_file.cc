@@ -80,10 +80,10 @@ model::Result<PortableCounts> export_snapshot(Snapshot& snapshot, Disk& disk,
 }
 
 model::Result<CheckpointMeta> import_stream(PortableReader& reader, Disk& disk,
-                                            const std::string& path) {
+                                            const std::string& path, unsigned threads) {
     auto meta = reader.meta();
     meta.provenance = Provenance::imported;
-    TRY(snapshot, NewSnapshot::begin(disk, path));
+    TRY(snapshot, NewSnapshot::begin(disk, path, threads));
     TRY(snapshot->add(meta, reader));
     return snapshot->commit(meta, reader.inputs_text());
 }

@@ -23,9 +23,10 @@ model::Result<PortableCounts> export_snapshot(Snapshot& snapshot, Disk& disk,
                                               PortableWriter::Options options,
                                               const Progress& progress);
 
-// Into a new savepoint at `path`, as NewSnapshot makes it, marked as imported.
+// Into a new savepoint at `path`, as NewSnapshot makes it, marked as imported. `threads` write
+// tables beside the caller.
 model::Result<CheckpointMeta> import_stream(PortableReader& reader, Disk& disk,
-                                            const std::string& path);
+                                            const std::string& path, unsigned threads = 0);
 
 // A file's bytes from its beginning. Thread: one.
 class FileSource final : public ByteSource {

@@ -19,6 +19,9 @@ class ReadOnlyDisk final : public Disk {
     model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
         return disk_.open(path);
     }
+    model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path) override {
+        return disk_.stream(path);
+    }
     model::Status make_directory(const std::string& path) override {
         // Asked for what is there, it has nothing to do.
         const auto info = disk_.info(path);

@@ -75,6 +75,11 @@ void RowCheck::expect(std::uint32_t reduction, RowKinds kinds) {
     known_[reduction].kinds = std::move(kinds);
 }
 
+const RowKinds* RowCheck::kinds(std::uint32_t reduction) const {
+    const auto known = known_.find(reduction);
+    return known == known_.end() ? nullptr : &known->second.kinds;
+}
+
 model::Status RowCheck::check(const RowKey& key, std::string_view row) {
     if (expected_ == nullptr || key.reduction != last_) {
         const auto known = known_.find(key.reduction);

@@ -31,6 +31,9 @@ class RowCheck {
     // rows of its reduction have (they could not be merged).
     model::Status check(const RowKey& key, std::string_view row);
 
+    // What rows of a reduction hold, as far as is known. Null: none that there may be.
+    const RowKinds* kinds(std::uint32_t reduction) const;
+
  private:
     struct Known {
         RowKinds kinds;  // empty: no row seen yet

@@ -8,13 +8,14 @@
 #include "state/store/catalogue.h"
 #include "state/store/checksum.h"
 #include "state/store/rocks_options.h"
+#include "state/tools/former_rows.h"
 #include "state/tools/read_only_disk.h"
+#include "state/tools/table_rows.h"
 
 namespace sluice::state {
 namespace {
 
 constexpr std::size_t kReadBytes = 1 << 20;
-constexpr std::size_t kReadAheadBytes = 2 << 20;
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
@@ -31,6 +32,9 @@ std::string first_key(const ReductionMeta& reduction) {
         append_big_endian(key, ~std::uint64_t{0});
     }
     return key;
+}
+bool expired(const std::optional<model::EventTime>& dropped, const RowKey& row) {
+    return dropped && row.slice_end <= *dropped;
 }
 std::string end_key(std::uint32_t reduction) {
     std::string key;
@@ -51,76 +55,22 @@ struct Snapshot::Database {
     const Options options;
     CheckpointMeta meta;
     std::string inputs;
-    std::vector<ReductionMeta> ordered;  // by number
+    std::vector<ReductionMeta> ordered;  // by number, with their former rows
     std::unique_ptr<rocksdb::Env> env;
     std::unique_ptr<Rocks> rocks;
 
-    // Rows of a reduction that are not expired begin at a key of their own.
-    bool expired(const ReductionMeta& reduction, const RowKey& row) const {
-        return reduction.dropped && row.slice_end <= *reduction.dropped;
-    }
-};
-
-class Snapshot::Rows final : public RowSource {
- public:
-    Rows(Database& database, std::vector<const ReductionMeta*> reductions)
-        : database_(database), reductions_(std::move(reductions)) {}
-
-    model::Status next() override {
-        while (true) {
-            if (iterator_ == nullptr) {
-                if (at_ == reductions_.size()) {
-                    valid_ = false;
-                    return {};
-                }
-                begin(*reductions_[at_]);
-            } else {
-                iterator_->Next();
-            }
-            if (iterator_->Valid()) {
-                const auto row = parse_row_key(view(iterator_->key()));
-                if (!row) {
-                    return model::corrupt(database_.path + ": a row's key is too short");
-                }
-                row_ = *row;
-                if (database_.expired(*reductions_[at_], row_)) {
-                    continue;
-                }
-                valid_ = true;
-                return {};
-            }
-            valid_ = false;
-            if (const auto status = iterator_->status(); !status.ok()) {
-                return std::unexpected(error_of(status, "reading rows of " + database_.path));
-            }
-            iterator_.reset();
-            ++at_;
+    // The rows of some ranges of keys, which ascend.
+    std::unique_ptr<RowSource> rows_in(std::vector<KeyRange> ranges) {
+        std::vector<rocksdb::LiveFileMetaData> live;
+        rocks->db->GetLiveFilesMetaData(&live);
+        std::vector<TableFile> tables;
+        tables.reserve(live.size());
+        for (auto& file : live) {
+            tables.push_back(
+                {path + file.name, std::move(file.smallestkey), std::move(file.largestkey)});
         }
+        return std::make_unique<TableRows>(only_read, std::move(tables), std::move(ranges));
     }
-    bool valid() const override { return valid_; }
-    const RowKey& key() const override { return row_; }
-    std::string_view row() const override { return view(iterator_->value()); }
-
- private:
-    void begin(const ReductionMeta& reduction) {
-        end_ = end_key(reduction.number);
-        upper_ = end_;
-        auto options = read_options();
-        options.iterate_upper_bound = &upper_;
-        options.readahead_size = kReadAheadBytes;
-        iterator_.reset(
-            database_.rocks->db->NewIterator(options, database_.rocks->handle(reduction.family)));
-        iterator_->Seek(first_key(reduction));
-    }
-
-    Database& database_;
-    const std::vector<const ReductionMeta*> reductions_;
-    std::size_t at_ = 0;
-    std::string end_;
-    rocksdb::Slice upper_;  // into end_
-    std::unique_ptr<rocksdb::Iterator> iterator_;
-    RowKey row_;
-    bool valid_ = false;
 };
 
 // Goes from slice to slice: to the slice's place of the key, then to the first row of the next one.
@@ -128,7 +78,7 @@ class Snapshot::RowsOfKey final : public RowSource {
  public:
     RowsOfKey(Database& database, const ReductionMeta& reduction, std::string key)
         : database_(database),
-          reduction_(reduction),
+          dropped_(reduction.dropped),
           key_(std::move(key)),
           hash_(model::key_hash(key_)),
           end_(end_key(reduction.number)),
@@ -153,7 +103,7 @@ class Snapshot::RowsOfKey final : public RowSource {
             }
             const RowKey slice = *row;
             position_ = slice_prefix(slice.reduction, slice.slice_end, slice.accepted_from);
-            if (!database_.expired(reduction_, slice)) {
+            if (!expired(dropped_, slice)) {
                 std::string wanted = position_;
                 append_row(wanted, hash_, key_);
                 iterator_->Seek(wanted);
@@ -189,7 +139,7 @@ class Snapshot::RowsOfKey final : public RowSource {
     }
 
     Database& database_;
-    const ReductionMeta& reduction_;
+    const std::optional<model::EventTime> dropped_;
     const std::string key_;
     const std::uint64_t hash_;
     const std::string end_;
@@ -235,6 +185,9 @@ model::Result<std::unique_ptr<Snapshot>> Snapshot::open(Disk& disk, std::string 
     database.ordered = database.meta.reductions;
     std::sort(database.ordered.begin(), database.ordered.end(),
               [](const auto& a, const auto& b) { return a.number < b.number; });
+    for (auto& reduction : database.meta.reductions) {
+        reduction.former.clear();
+    }
     return snapshot;
 }
 
@@ -313,15 +266,35 @@ model::Status Snapshot::open_database() {
     return {};
 }
 
+// `open` gives the rows of one number.
+std::unique_ptr<RowSource> Snapshot::of_all_definitions(
+    const ReductionMeta& reduction,
+    const std::function<std::unique_ptr<RowSource>(const ReductionMeta&)>& open) {
+    if (reduction.former.empty()) {
+        return open(reduction);
+    }
+    std::vector<Definition> definitions;
+    definitions.push_back({open(reduction), {}});
+    for (const FormerRows& former : reduction.former) {
+        ReductionMeta as_it_was = reduction;
+        as_it_was.number = former.number;
+        as_it_was.family = former.family;
+        definitions.push_back({open(as_it_was), former.calls});
+    }
+    return merge_definitions(reduction.number, std::move(definitions));
+}
+
 model::Result<std::unique_ptr<RowSource>> Snapshot::rows(std::optional<std::uint32_t> reduction) {
     TRY(open_database());
-    std::vector<const ReductionMeta*> wanted;
+    std::vector<std::unique_ptr<RowSource>> sources;
     for (const auto& known : database_->ordered) {
         if (!reduction || *reduction == known.number) {
-            wanted.push_back(&known);
+            sources.push_back(of_all_definitions(known, [&](const ReductionMeta& one) {
+                return database_->rows_in({{first_key(one), end_key(one.number)}});
+            }));
         }
     }
-    return std::make_unique<Rows>(*database_, std::move(wanted));
+    return concatenate(std::move(sources));
 }
 
 model::Result<std::unique_ptr<RowSource>> Snapshot::rows_of_key(std::uint32_t reduction,
@@ -329,10 +302,12 @@ model::Result<std::unique_ptr<RowSource>> Snapshot::rows_of_key(std::uint32_t re
     TRY(open_database());
     for (const auto& known : database_->ordered) {
         if (known.number == reduction) {
-            return std::make_unique<RowsOfKey>(*database_, known, std::move(encoded_key));
+            return of_all_definitions(known, [&](const ReductionMeta& one) {
+                return std::make_unique<RowsOfKey>(*database_, one, encoded_key);
+            });
         }
     }
-    return std::make_unique<Rows>(*database_, std::vector<const ReductionMeta*>{});
+    return concatenate({});
 }
 
 model::Result<std::uint64_t> Snapshot::estimated_rows() {

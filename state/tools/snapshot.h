@@ -46,6 +46,8 @@ class Snapshot {
     Snapshot& operator=(const Snapshot&) = delete;
 
     const std::string& path() const;
+    // As the manifest says, but for the former rows of its reductions: whoever reads rows here sees
+    // them as the present definition has them.
     const CheckpointMeta& meta() const;
     const std::string& inputs_text() const;
     std::uint64_t bytes() const;  // of all files, as the manifest says
@@ -66,11 +68,13 @@ class Snapshot {
 
  private:
     struct Database;
-    class Rows;
     class RowsOfKey;
 
     Snapshot();
     model::Status open_database();
+    static std::unique_ptr<RowSource> of_all_definitions(
+        const ReductionMeta& reduction,
+        const std::function<std::unique_ptr<RowSource>(const ReductionMeta&)>& open);
 
     std::unique_ptr<Database> database_;
 };

@@ -63,17 +63,18 @@ class Notices:
 class Daemon:
     """One pipeline: a configuration file, a state directory, a control socket. Runs many times."""
 
-    def __init__(self, folder, config, name, environment=None, command_prefix=()):
+    def __init__(self, folder, config, name, environment=None, command_prefix=(), runtime=None):
         self.folder = pathlib.Path(folder)
         self.config = str(config)
         self.name = name
-        self.runtime = self.folder / "run"
+        self.runtime = pathlib.Path(runtime or self.folder / "run")
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.runtime.mkdir(parents=True, exist_ok=True)
         self.socket_path = str(self.runtime / "control.sock")
         self.log_path = self.folder / "daemon.log"
         self.prefix = list(command_prefix)
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("SLUICE_")},
+            **{key: value for key, value in os.environ.items() if not key.startswith("SLUICE_") or key == "SLUICE_MUTANT"},
             "RUNTIME_DIRECTORY": str(self.runtime),
             **(environment or {}),
         }

@@ -188,7 +188,8 @@ listen = "off"
                 found[topic, partition] = pipeline.Start()
         found.update(self.starts)
         found.update(starts or {})
-        return pipeline.compute(instance.rules, records, instance.journal.entries(), found)
+        versions = [*getattr(instance, "former_rules", []), instance.rules]
+        return pipeline.compute(versions, records, instance.journal.entries(), found)
 
     def database(self):
         client = self.redis.client()

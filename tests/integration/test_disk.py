@@ -1,12 +1,10 @@
 """Where a state may lie, and what happens when its disk fills up."""
 
-import errno
 import os
 import pathlib
-import shutil
-import subprocess
 
 from harness import daemon as program
+from harness import disk
 from harness import waiting
 from test_savepoint import Base, SHORT, SOURCE
 
@@ -55,14 +53,7 @@ class Full(Base):
 
     def setUp(self):
         super().setUp()
-        image = self.folder / "disk.img"
-        with open(image, "wb") as file:
-            file.truncate(self.size)
-        self.mount = self.folder / "disk"
-        self.mount.mkdir()
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
-        subprocess.run(["mount", "-o", "loop", image, self.mount], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-l", str(self.mount)], check=True)
+        self.mount = disk.mount_small(self, self.folder, self.size)
 
     def make_small(self, **options):
         config = self.configure(SHORT, source=SOURCE, **options)
@@ -70,23 +61,12 @@ class Full(Base):
         config.write_text(text.replace('reserve = "1MiB"', 'reserve = "16MiB"'))
         return self.sluice(config)
 
-    def fill(self, leave):
-        filler = self.mount / "filler"
-        left = shutil.disk_usage(self.mount).free - leave
-        with open(filler, "wb", buffering=0) as file:
-            try:
-                while left > 0:
-                    left -= file.write(b"x" * min(left, 1 << 16))
-            except OSError as full:
-                self.assertEqual(full.errno, errno.ENOSPC)
-        return filler
-
     def test_input_waits_while_the_disk_is_short_and_no_savepoint_is_lost(self):
         daemon = self.make_small(state='checkpoint = { every = "200ms" }')
         self.read(daemon)
         self.take(daemon, "kept")
         before = {path.name: path.read_bytes() for path in (daemon.state / "savepoints" / "kept").iterdir()}
-        filler = self.fill(leave=4 << 20)
+        filler = disk.fill(self.mount, leave=4 << 20)
         status = daemon.wait_status(
             lambda status: any(c["name"] == "disk" and not c["ok"] for c in status["conditions"]), "disk is short"
         )
@@ -113,7 +93,7 @@ class Full(Base):
         ballast = daemon.state / "BALLAST"
         waiting.until(ballast.exists, "the ballast is held", 20)
         self.assertEqual(ballast.stat().st_blocks * 512, 8 << 20)
-        filler = self.fill(leave=0)
+        filler = disk.fill(self.mount, leave=0)
         self.assertEqual(daemon.terminate(), 0, daemon.log_tail())
         self.assertFalse(ballast.exists())
         (savepoint,) = self.savepoints(daemon)

@@ -163,11 +163,11 @@ class Restart(World):
         daemon.wait_ready(90)
         self.assertEqual(daemon.terminate(), 0)
 
-    def test_an_edited_file_is_refused(self):
+    def test_an_edit_that_breaks_state_is_refused(self):
         daemon = self.make()
         self.finish(daemon)
         self.configure(SHORT.replace("5s", "6s"), source=SOURCE)
-        self.refused(daemon, 78, "--fresh")
+        self.refused(daemon, 78, "--drop-state short")
         # What cannot change a result may change.
         self.configure(SHORT, source=SOURCE, more='[log]\nlevel = "debug"')
         self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())

@@ -1,13 +1,17 @@
 """The tools over snapshots, on what a real daemon has written."""
 
+import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import unittest
 
-from harness import traffic
+from harness import disk, traffic
 from harness.daemon import BINARY, ROOT, command
 from harness.world import World
 
@@ -221,6 +225,8 @@ class Tools(World):
         self.addCleanup(client.close)
         flat = client.call("HGETALL", ":".join([name, "ratio", *row["key"], str(row["window"]["start"])]))
         self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"n"], b"100000")
+        # The next start is like any other: what it takes from there on is its own.
+        self.assertEqual(other.run("--until", "end"), 0, other.log_tail())
         # It was no candidate of its own accord, and it is as it was.
         self.tool("savepoint", "verify", moved)
 
@@ -270,6 +276,28 @@ class Points(World):
                 self.assertEqual(command("state", "dump", made).stdout, dump)
                 shutil.rmtree(made)
 
+    def test_rocksdb_reads_the_tables(self):
+        rows = [json.loads(line) for line in (GOLDEN / "dump.jsonl").read_text().splitlines()[1:]]
+        found = 0
+        for table in sorted((GOLDEN / "savepoint").glob("*.sst")):
+            for what in ("verify", "check"):
+                done = self.foreign("sst_dump", f"--file={table}", f"--command={what}")
+                self.assertNotIn("orrupt", done)
+            keys = re.findall("^'([0-9A-F]+)' seq", self.foreign("sst_dump", f"--file={table}", "--command=scan", "--output_hex"), re.M)
+            found += sum(not key.startswith("00000000") for key in keys)
+        self.assertEqual(found, len(rows))
+        copy = self.folder / "copy"  # ldb writes a log beside what it reads
+        shutil.copytree(GOLDEN / "savepoint", copy)
+        for family, name in (("default", "all"), ("short", "short")):
+            lines = self.foreign("ldb", f"--db={copy}", f"--column_family={family}", "--hex", "scan").splitlines()
+            keys = [line for line in lines if line.startswith("0x") and not line.startswith("0x00000000")]
+            self.assertEqual(len(keys), sum(row["reduction"] == name for row in rows))
+
+    def foreign(self, *words):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
     def test_a_newer_version_is_named(self):
         stream = bytearray((GOLDEN / "none.sluice").read_bytes())
         stream[8] = 2
@@ -277,3 +305,50 @@ class Points(World):
         done = command("savepoint", "import", self.folder / "newer", self.folder / "made")
         self.assertEqual(done.returncode, 65)
         self.assertIn("written by a newer Sluice: format 2", done.stderr)
+
+
+class FullDisk(unittest.TestCase):
+    """What export and import leave on a file system that is too small for them."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        lines = (GOLDEN / "dump.jsonl").read_text().splitlines()[:1]
+        for number in range(40_000):
+            key = hashlib.sha256(str(number).encode()).hexdigest()
+            lines.append(json.dumps({"reduction": "short", "window": {"end": 2000}, "key": [key], "state": [{"count": number}, {"sum": 1}]}))
+        self.tool("state", "import", self.folder / "big", stdin="\n".join(lines))
+        self.tool("savepoint", "export", self.folder / "big", self.folder / "stream")
+        self.mount = disk.mount_small(self, self.folder, 24 << 20)
+
+    def tool(self, *words, stdin=None):
+        done = command(*words, stdin=stdin)
+        self.assertEqual(done.returncode, 0, f"{words}: {done.stderr}")
+
+    def each_size(self, needed, target, *words):
+        """The failure lands in each phase: the room grows by steps until the tool succeeds."""
+        steps, left = 0, 0
+        while True:
+            filler = disk.fill(self.mount, left)
+            there = sorted(path.name for path in self.mount.iterdir())
+            done = command(*words)
+            if done.returncode == 0:
+                break
+            self.assertEqual(done.returncode, 73, f"with {left} bytes: {done.stderr}")
+            self.assertRegex(done.stderr, "space|full")
+            self.assertEqual(sorted(path.name for path in self.mount.iterdir()), there, f"with {left} bytes")
+            filler.unlink()
+            steps, left = steps + 1, left + needed // 8
+            self.assertLess(left, 4 * needed, "it never fits")
+        self.assertGreaterEqual(steps, 6)
+        self.tool("savepoint", "verify", target)
+        self.tool("state", "diff", self.folder / "big", target)
+
+    def test_export_onto_a_full_disk(self):
+        size = (self.folder / "stream").stat().st_size
+        self.each_size(size, self.mount / "x", "savepoint", "export", self.folder / "big", self.mount / "x")
+
+    def test_import_onto_a_full_disk(self):
+        size = sum(path.stat().st_size for path in (self.folder / "big").iterdir())
+        self.each_size(size, self.mount / "x", "savepoint", "import", self.folder / "stream", self.mount / "x")

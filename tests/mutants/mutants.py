@@ -1,15 +1,15 @@
 #!/usr/bin/python3
-"""A build that is broken on purpose, and a test that must notice.
+"""A program that is broken on purpose, and a test that must notice.
 
-  tests/mutants/mutants.py NAME    builds the mutant in build/mutants and runs the tests that should catch it
-  tests/mutants/mutants.py --all   every mutant of state/model/mutant.h
-  tests/mutants/mutants.py --list  their names
+  tests/mutants/mutants.py NAME    breaks what NAME says and runs the tests that should catch it
+  tests/mutants/mutants.py NONE    breaks nothing: every catcher must pass, else it proves nothing
+  tests/mutants/mutants.py --list  the names
 
-A mutant is caught when a test that passes on the sound build fails on this one by itself: with a finding,
-not because it could not be built, started or ended in time. Exit 0: caught.
+The programs are those of `cmake --build --preset release --target mutants`; SLUICE_MUTANT_TREE names another
+folder with them. A mutant is caught when a test fails on it with a finding, not because it could not be
+started or did not end. Exit 0: caught.
 """
 
-import fcntl
 import os
 import pathlib
 import re
@@ -18,106 +18,105 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-TREE = ROOT / "build" / "mutants"
-RUNNER = str(ROOT / "tests" / "integration" / "run.py")
+TREE = pathlib.Path(os.environ.get("SLUICE_MUTANT_TREE", ROOT / "build" / "release" / "tests" / "mutants"))
 
+SIMULATION = [str(TREE / "mutant_simulation"), "--seeds", "600"]
+WRITER = [str(TREE / "mutant_io_engine_test")]
+SINK = [str(TREE / "mutant_redis_sink_test")]
+READINESS = [
+    str(ROOT / "tests" / "integration" / "run.py"),
+    "test_daemon.Daemon.test_ready_is_said_once_the_gate_is_open",
+]
 
-def program(name, *arguments):
-    """A test program of the tree: (what to build, command)."""
-    return name, [name, *arguments]
-
-
-def world(what):
-    """A test over real processes, by the mutant's daemon."""
-    return "sluice", [RUNNER, what]
-
-
-SIMULATION = program("simulation", "--seeds", "300")
-
-# Cheapest first; the first that fails has caught the mutant.
+# Mutant: its catcher.
 CATCHERS = {
-    "FENCE_NOT_CHECKED": [SIMULATION, world("test_redis.Redis.test_a_newer_instance_fences_this_one")],
-    "BARRIER_BEFORE_FSYNC": [SIMULATION],
-    "OFFSETS_PLUS_ONE": [SIMULATION],
-    "WATERMARK_NOT_SAVED": [SIMULATION],
-    "SHORT_COMPLETION_ACCEPTED": [program("state_io_test")],
-    "READY_BEFORE_RESTORE": [world("test_daemon.Daemon.test_ready_is_said_once_the_gate_is_open")],
-    "DROP_ON_ACKNOWLEDGEMENT": [SIMULATION],
-    "FRONTIER_AFTER_SEALS": [SIMULATION],
-    "SEALS_OUT_OF_ORDER": [SIMULATION],
-    "LANE_MARK_OUTSIDE": [SIMULATION],
+    "FENCE_NOT_CHECKED": SINK,
+    "BARRIER_BEFORE_FSYNC": SIMULATION,
+    "OFFSETS_PLUS_ONE": SIMULATION,
+    "WATERMARK_NOT_SAVED": SIMULATION,
+    "SHORT_COMPLETION_ACCEPTED": WRITER,
+    "READY_BEFORE_RESTORE": READINESS,
+    "DROP_ON_ACKNOWLEDGEMENT": SIMULATION,
+    "FRONTIER_AFTER_SEALS": SIMULATION,
+    "SEALS_OUT_OF_ORDER": SIMULATION,
+    "LANE_MARK_OUTSIDE": SIMULATION,
 }
 
-
-def names():
-    text = (ROOT / "state" / "model" / "mutant.h").read_text()
-    return re.findall(r"^#define SLUICE_MUTANT_([A-Z_]+) 0$", text, re.M)
+# How a test says that it has found something, or the program itself.
+FINDING = re.compile(r"^    repeat: |^\[  FAILED  \]|^(FAIL|ERROR): |^broken invariant: ")
 
 
-def run(command, **options):
-    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, **options)
+def asked():
+    """The names that our sources ask for."""
+    names = set()
+    for module in ("config", "daemon", "ingest", "sinks", "state"):
+        for source in (ROOT / module).rglob("*.cc"):
+            names.update(re.findall(r"SLUICE_MUTANT\(([A-Z_]+)\)", source.read_text()))
+    return names
 
 
-def build(mutant, target):
-    configure = ["cmake", "--preset", "mutants", "--log-level=WARNING", f"-DSLUICE_MUTANT={mutant}"]
-    run(configure, check=True, stdout=subprocess.DEVNULL)
-    run(["cmake", "--build", str(TREE), "--target", target], check=True, stdout=subprocess.DEVNULL)
-
-
-def find(name):
-    """The built program: at the top of the tree, or where its folder is."""
-    for path in [TREE / name, *TREE.glob(f"tests/**/{name}")]:
-        if path.is_file() and os.access(path, os.X_OK):
-            return str(path)
-    raise FileNotFoundError(f"{name} is not in {TREE}")
+def run(command, mutant):
+    """Runs a catcher until it has found something or ends: (has found something, its exit status, its lines)."""
+    environment = dict(os.environ, SLUICE_BINARY=str(TREE / "mutant_sluice"), SLUICE_MUTANT=mutant)
+    catcher = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = []
+    found = False
+    with catcher:
+        for line in catcher.stdout:
+            lines.append(line.rstrip())
+            found = found or FINDING.search(line) is not None
+            if found and command is SIMULATION:
+                catcher.kill()  # one seed is enough, and what is broken may take long to end
+                break
+    return found, catcher.returncode, lines
 
 
 def caught(mutant):
-    TREE.mkdir(parents=True, exist_ok=True)
-    with open(TREE.parent / "mutants.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one tree, one mutant at a time
-        for target, command in CATCHERS[mutant]:
-            begun = time.monotonic()
-            build(mutant, target)
-            built = time.monotonic()
-            environment = dict(os.environ)
-            if command[0] == RUNNER:
-                environment["SLUICE_BINARY"] = find("sluice")
-            else:
-                command = [find(command[0]), *command[1:]]
-            done = run(command, env=environment, capture_output=True, text=True, errors="replace")
-            said = (done.stdout + done.stderr).strip().splitlines()
-            print(
-                f"{mutant}: {' '.join(command[:3])}: exit {done.returncode} "
-                f"(build {built - begun:.0f} s, run {time.monotonic() - built:.0f} s)"
-            )
-            if done.returncode in (1, -6, 70):  # findings; an invariant that the program itself checks
-                for line in said[:8]:
-                    print(f"    {line[:240]}")
-                return True
-            if done.returncode != 0:
-                print("\n".join(said[-20:]))
-                raise ChildProcessError(f"{command[0]} did not end as a test does: {done.returncode}")
+    begun = time.monotonic()
+    found, status, lines = run(CATCHERS[mutant], mutant)
+    print(f"{mutant}: {CATCHERS[mutant][0]}: {time.monotonic() - begun:.0f} s")
+    print("\n".join(f"    {line[:240]}" for line in lines[-20:]))
+    if found:
+        return True
+    print(f"{mutant}: SURVIVED" if status == 0 else f"{mutant}: the test did not run as a test does: exit {status}")
     return False
 
 
+def sound():
+    """Nothing is broken, and no catcher finds anything."""
+    well = True
+    for command in (SIMULATION, WRITER, SINK, READINESS):
+        found, status, lines = run(command, "")
+        if found or status != 0:
+            print("\n".join(lines[-20:]))
+            print(f"{command[0]}: exit {status}, and nothing was broken")
+            well = False
+    return well
+
+
 def main(arguments):
-    known = names()
-    without = sorted(set(known) ^ set(CATCHERS))
+    without = sorted(asked() ^ set(CATCHERS))
     if without:
-        print(f"no test is named, or no mutant: {', '.join(without)}")
+        print(f"no test is named, or no source asks for it: {', '.join(without)}")
         return 1
     if arguments == ["--list"]:
-        print("\n".join(known))
+        print("\n".join(CATCHERS))
         return 0
-    wanted = known if arguments == ["--all"] else arguments
-    if not wanted or set(wanted) - set(known):
+    if arguments == ["NONE"]:
+        return 0 if sound() else 1
+    if len(arguments) != 1 or arguments[0] not in CATCHERS:
         print(__doc__)
         return 64
-    survivors = [mutant for mutant in wanted if not caught(mutant)]
-    for mutant in survivors:
-        print(f"{mutant}: SURVIVED, no test noticed")
-    return 1 if survivors else 0
+    return 0 if caught(arguments[0]) else 1
 
 
 if __name__ == "__main__":

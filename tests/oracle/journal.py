@@ -11,8 +11,8 @@ import struct
 
 from .checksum import xxh3
 
-CUT, TICK, CAP, IDLE = 1, 2, 3, 4
-KINDS = {"cuts": CUT, "ticks": TICK, "caps": CAP, "idle": IDLE}
+CUT, TICK, CAP, IDLE, RELOAD = 1, 2, 3, 4, 6
+KINDS = {"cuts": CUT, "ticks": TICK, "caps": CAP, "idle": IDLE, "reloads": RELOAD}
 _HEADER = 64
 _FRAME_MAGIC = 0x464A4C53
 
@@ -30,6 +30,7 @@ class Entry:
     clock: int
     idle: tuple  # of (topic, partition)
     next_offsets: tuple  # of ((topic, partition), offset)
+    reload: str = ""  # what takes over
 
     def offset(self, partition):
         return dict(self.next_offsets).get(partition, 0)
@@ -93,9 +94,10 @@ def _entries(body, expected_previous, where):
         number, kind, time, clock = reader.take("QBqq")
         idle = tuple(partition() for _ in range(reader.take("I")))
         offsets = tuple((partition(), reader.take("q")) for _ in range(reader.take("I")))
+        text = reader.bytes(reader.take("I")).decode() if kind == RELOAD else ""
         if number <= previous:
             raise Damaged(f"{where}: number {number} follows {previous}")
-        entries.append(Entry(number, previous, kind, time, clock, idle, offsets))
+        entries.append(Entry(number, previous, kind, time, clock, idle, offsets, text))
         previous = number
     return entries
 

@@ -159,17 +159,21 @@ class _ResultScope:
 class Computation:
     """One pipeline over all records of all its partitions."""
 
-    def __init__(self, pipeline, entries, starts):
-        self.pipeline = pipeline
+    def __init__(self, versions, entries, starts):
+        self.versions = versions  # the n-th reload entry is where versions[n + 1] takes over
+        self.pipeline = versions[-1]
         self.entries = entries
+        self.reloads = [entry for entry in entries if entry.kind == journal.RELOAD][: len(versions) - 1]
+        self.at_reload = [[] for _ in self.reloads]  # (watermark, greatest timestamp) by partition
         self.starts = starts
         self.errors = values.Errors()
-        self.rows = {reduction.id: {} for reduction in pipeline.reductions}  # {(start, key): _Row}
-        self.nodes = {
-            reduction.id: _nodes(reduction) for reduction in pipeline.reductions
-        }
+        everything = [reduction for version in versions for reduction in version.reductions]
+        self.rows = {reduction.id: {} for reduction in everything}  # {(start, key): _Row}
+        self.nodes = {reduction.id: {} for reduction in everything}
+        for reduction in everything:
+            self.nodes[reduction.id].update((repr(node), node) for node in _nodes(reduction))
         self.ledgers = {partition: _ledger() for partition in starts}
-        self.reduction_ledgers = {reduction.id: _reduction_ledger() for reduction in pipeline.reductions}
+        self.reduction_ledgers = {reduction.id: _reduction_ledger() for reduction in everything}
         self.dead_letters = []
         self.watermarks = {}
         self.incomplete_before = []
@@ -189,13 +193,18 @@ class Computation:
     # ---- one partition
 
     def _partition(self, partition, records):
-        out_of_order = self.pipeline.out_of_order
+        version = 0
+        self.pipeline = self.versions[0]
         ledger = self.ledgers[partition]
         greatest = floor = _NEVER
         cap = tick = None
         pending = [(entry.offset(partition), entry) for entry in self.entries]
         at = 0
         incomplete_before = None
+
+        def marked():
+            return max(greatest - self.pipeline.out_of_order if greatest != _NEVER else _NEVER, floor)
+
         for record in records:
             while at < len(pending) and pending[at][0] <= record.offset:
                 entry = pending[at][1]
@@ -207,6 +216,11 @@ class Computation:
                     tick = entry.time
                 elif entry.kind == journal.CAP:
                     cap = entry.time
+                elif entry.kind == journal.RELOAD and version < len(self.reloads):
+                    floor = marked()
+                    self.at_reload[version].append((floor, greatest))
+                    version += 1
+                    self.pipeline = self.versions[version]
                 at += 1
             self.last_record[partition] = record.offset
             ledger["consumed"] += 1
@@ -225,15 +239,20 @@ class Computation:
                     self.dead_letters.append((record, str(reason)))
                 continue
             if incomplete_before is None:
-                incomplete_before = timestamp + out_of_order
-            watermark = max(greatest - out_of_order if greatest != _NEVER else _NEVER, floor)
+                incomplete_before = timestamp + self.pipeline.out_of_order
+            watermark = marked()
             self._record(scope, ledger, timestamp, watermark, tick)
             if not self._guarded(record, timestamp, cap):
                 greatest = max(greatest, timestamp)
         for _, entry in pending[at:]:
             if entry.kind == journal.CUT:
                 floor = max(floor, entry.time)
-        watermark = max(greatest - out_of_order if greatest != _NEVER else _NEVER, floor)
+            elif entry.kind == journal.RELOAD and version < len(self.reloads):
+                floor = marked()
+                self.at_reload[version].append((floor, greatest))
+                version += 1
+                self.pipeline = self.versions[version]
+        watermark = marked()
         self.watermarks[partition] = (watermark, greatest != _NEVER)
         start = self.starts[partition]
         if start.offset > 0 and not start.empty and incomplete_before is not None:
@@ -313,12 +332,12 @@ class Computation:
         rows = self.rows[reduction.id]
         row = rows.get((start, key))
         if row is None:
-            row = rows[start, key] = _Row(self.nodes[reduction.id])
+            row = rows[start, key] = _Row(self.nodes[reduction.id].values())
         row.rev += late_arrival
         record = scope.record
         position = (timestamp, record.topic.encode(), record.partition, record.offset)
-        for gathered in row.gathered.values():
-            gathered.add(scope, position, self.errors)
+        for node in _nodes(reduction):
+            row.gathered[repr(node)].add(scope, position, self.errors)
 
     # ---- results
 
@@ -337,26 +356,57 @@ class Computation:
             watermark = max(watermark, min(mark for mark, _ in self.watermarks.values()))
         return watermark
 
+    def _definitions(self, identity):
+        """[(reduction, written up to, whole from)] of one id, in the order of the versions."""
+        found, whole_from, before = [], _NEVER, None
+        for number, version in enumerate(self.versions[: len(self.reloads) + 1]):
+            reduction = next((one for one in version.reductions if one.id == identity), None)
+            if reduction is not None and number > 0:
+                nodes = {repr(node) for node in _nodes(reduction)}
+                if before is None or nodes - {repr(node) for node in _nodes(before)}:
+                    last = max((greatest for _, greatest in self.at_reload[number - 1]), default=_NEVER)
+                    last = last if reduction.event_time else self._tick_before(number - 1)
+                    whole_from = max(whole_from, last + 1)
+            if reduction is not None:
+                found.append((reduction, self._passed(number, reduction), whole_from))
+            before = reduction
+        return found
+
+    def _tick_before(self, number):
+        ticks = [entry.time for entry in self.entries
+                 if entry.kind == journal.TICK and entry.number < self.reloads[number].number]
+        return max(ticks, default=_NEVER)
+
+    def _passed(self, number, reduction):
+        """Up to here (lateness included) version `number` writes."""
+        if number < len(self.reloads):
+            if not reduction.event_time:
+                return self._tick_before(number)
+            return min((mark for mark, _ in self.at_reload[number]), default=_NEVER)
+        if reduction.event_time:
+            return self._pipeline_watermark()
+        return max((entry.time for entry in self.entries if entry.kind == journal.TICK), default=_NEVER)
+
     def _outcome(self, count):
+        self.pipeline = self.versions[len(self.reloads)]
         watermark = self._pipeline_watermark()
-        last_tick = max(
-            (entry.time for entry in self.entries if entry.kind == journal.TICK), default=_NEVER
-        )
         results, frontiers, open_windows = [], {}, {}
-        for reduction in self.pipeline.reductions:
-            passed = watermark if reduction.event_time else last_tick
-            for (start, key), row in self.rows[reduction.id].items():
-                end = start + reduction.size
-                if end + reduction.lateness > passed:
-                    open_windows.setdefault(reduction.id, set()).add(end)
-                    continue
-                frontiers[reduction.id] = max(frontiers.get(reduction.id, _NEVER), end)
-                result = self._result(reduction, start, key, row)
-                if result.complete or not reduction.suppress_incomplete:
-                    results.append(result)
+        for identity, rows in self.rows.items():
+            definitions = self._definitions(identity)
+            for (start, key), row in rows.items():
+                for reduction, passed, whole_from in definitions:
+                    end = start + reduction.size
+                    if end + reduction.lateness <= passed:
+                        frontiers[identity] = max(frontiers.get(identity, _NEVER), end)
+                        result = self._result(reduction, start, key, row, whole_from)
+                        if result.complete or not reduction.suppress_incomplete:
+                            results.append(result)
+                        break
+                else:
+                    open_windows.setdefault(identity, set()).add(start + definitions[-1][0].size)
         results.sort(key=lambda result: (result.end, result.reduction, result.key))
         expected = database.Expected()
-        by_id = {reduction.id: reduction for reduction in self.pipeline.reductions}
+        by_id = {one.id: one for version in self.versions for one in version.reductions}
         for result in results:
             reduction = by_id[result.reduction]
             ttl = ("none",)
@@ -378,13 +428,13 @@ class Computation:
             open_windows,
         )
 
-    def _result(self, reduction, start, key, row):
+    def _result(self, reduction, start, key, row, whole_from):
         scope = _ResultScope(row, self.errors)
         end = start + reduction.size
         computed = {
             name: expression.evaluate(value, scope, self.errors) for name, value in reduction.values
         }
-        complete = all(start >= before for before in self.incomplete_before)
+        complete = all(start >= before for before in [*self.incomplete_before, whole_from])
         places = {
             **{name: part for (name, _), part in zip(reduction.key, key)},
             **{name: values.printed(value) for name, value in computed.items()},
@@ -411,8 +461,11 @@ def _nodes(reduction):
 
 def compute(pipeline, records, entries=(), starts=None):
     """The outcome of `records` (any order), with the journal's entries in order. `starts`: {(topic,
-    partition): Start}, every partition that is read; without it, those that have records, from 0."""
+    partition): Start}, every partition that is read; without it, those that have records, from 0.
+    `pipeline` may be a list: each reload entry makes the next one take over. A reduction that is
+    gone does not come back, and keeps its key, window and lateness while it is there."""
     records = list(records)
     if starts is None:
         starts = {(record.topic, record.partition): Start() for record in records}
-    return Computation(pipeline, list(entries), starts).run(records)
+    versions = pipeline if isinstance(pipeline, list) else [pipeline]
+    return Computation(versions, list(entries), starts).run(records)

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@
 namespace sluice::simulation {
 
 // The job of a simulated run: `{"k": text, "v": integer, "keep": bool}`; count, sum, min, max,
-// first and last of v by k.
+// first and last of v by k, or some of them.
 struct Job {
     struct Reduction {
         std::string id;
@@ -22,17 +23,27 @@ struct Job {
         std::int64_t window_ms = 1000;
         std::int64_t offset_ms = 0;
         std::int64_t lateness_ms = 0;
+        std::optional<std::int64_t> above;  // filter: v > above
+        std::vector<std::string> values = {"n", "s", "lo", "hi", "a", "z"};
     };
     std::int64_t out_of_order_ms = 0;
+    bool keep_all = false;  // else: a step keeps the records with `keep`
     std::vector<Reduction> reductions;
 
     std::string toml(const std::string& directory) const;
 };
 
+// All jobs that a run may come to by edits, by the hash of their recorded inputs, and the one that
+// its state began with.
+struct Jobs {
+    std::map<std::string, Job> by_inputs;
+    std::string first;
+};
+
 // Every key and its value, as SimulatedRedis::dump() writes them. `barriers` are all that the
-// journal ever held, by number.
+// journal ever held, by number; where one is a reload, the job that it names takes over.
 std::map<std::string, std::string> expected(
-    const Job& job, const SimulatedLog& log, const std::vector<model::Partition>& partitions,
+    const Jobs& jobs, const SimulatedLog& log, const std::vector<model::Partition>& partitions,
     const std::map<model::BarrierNumber, model::Barrier>& barriers);
 
 }  // namespace sluice::simulation

@@ -75,10 +75,13 @@ int main(int argc, char** argv) {
             total.losses += run.losses;
             total.damages += run.damages;
             total.fresh_starts += run.fresh_starts;
+            total.reloads += run.reloads;
             total.barriers += run.barriers;
             total.savepoints += run.savepoints;
             total.completions += run.completions;
             total.rollbacks += run.rollbacks;
+            total.full_disks += run.full_disks;
+            total.disk_deaths += run.disk_deaths;
             if (one || !run.failure.empty()) {
                 print(seed, run);
             }
@@ -99,10 +102,9 @@ int main(int argc, char** argv) {
     }
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
-        "records, %llu barriers, %llu losses of "
-        "Redis' data, %llu damaged checkpoints, %llu fresh starts, %llu savepoints, %llu of them "
-        "seen "
-        "complete, %llu starts from one\n",
+        "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged "
+        "checkpoints, %llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts "
+        "from one, %llu full disks, %llu lives ended by the disk\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
         static_cast<unsigned long long>(failed.load()),
         static_cast<unsigned long long>(total.steps),
@@ -110,11 +112,14 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.checkpoints),
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
+        static_cast<unsigned long long>(total.reloads),
         static_cast<unsigned long long>(total.losses),
         static_cast<unsigned long long>(total.damages),
         static_cast<unsigned long long>(total.fresh_starts),
         static_cast<unsigned long long>(total.savepoints),
         static_cast<unsigned long long>(total.completions),
-        static_cast<unsigned long long>(total.rollbacks));
+        static_cast<unsigned long long>(total.rollbacks),
+        static_cast<unsigned long long>(total.full_disks),
+        static_cast<unsigned long long>(total.disk_deaths));
     return failed == 0 ? 0 : 1;
 }

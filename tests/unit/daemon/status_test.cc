@@ -67,9 +67,15 @@ Status full() {
                  .replayed_records = 4,
                  .verified_bytes = 90,
                  .verify_bytes = 100,
-                 .rejected = {{"/s/checkpoints/12", "damaged"}}};
+                 .rejected = {{"/s/checkpoints/12", "damaged"}},
+                 .phase = "verify",
+                 .stalled_ms = 12'000};
     s.io.backend = "io_uring";
     s.io.submitted = 77;
+    s.io.oldest_us = 1500;
+    for (const std::uint64_t us : {10u, 60u, 70u, 20'000'000u}) {
+        s.io.sync.add(us);
+    }
     s.workers = {{2'000'000'000, 1'000'000'000}};
     s.watermark = 1'714'521'599'000;
     s.warnings = {"careful"};
@@ -178,9 +184,21 @@ TEST(Metrics, SaysWhatTheStatusSays) {
           "\"3\"} "
           "20",
           "sluice_io_submitted_total{pipeline=\"clicks\"} 77",
+          "# TYPE sluice_io_duration_seconds histogram",
+          "sluice_io_duration_seconds_bucket{pipeline=\"clicks\",operation=\"sync\",le=\"5e-05\"} "
+          "1",
+          "sluice_io_duration_seconds_bucket{pipeline=\"clicks\",operation=\"sync\",le=\"0.0001\"} "
+          "3",
+          "sluice_io_duration_seconds_bucket{pipeline=\"clicks\",operation=\"sync\",le=\"10\"} 3",
+          "sluice_io_duration_seconds_bucket{pipeline=\"clicks\",operation=\"sync\",le=\"+Inf\"} 4",
+          "sluice_io_duration_seconds_count{pipeline=\"clicks\",operation=\"sync\"} 4",
+          "sluice_io_duration_seconds_sum{pipeline=\"clicks\",operation=\"sync\"} 20.00014",
+          "sluice_restore_stalled_seconds{pipeline=\"clicks\"} 12",
+          "sluice_io_oldest_inflight_seconds{pipeline=\"clicks\"} 0.0015",
           "sluice_checkpoint_pause_seconds{pipeline=\"clicks\"} 0.00025",
           "sluice_worker_busy_seconds_total{pipeline=\"clicks\",worker=\"0\"} 2",
-          "# TYPE sluice_sink_results_total counter", "# TYPE sluice_io_inflight gauge",
+          "# TYPE sluice_sink_results_total counter",
+          "# TYPE sluice_io_inflight gauge",
           "process_resident_memory_bytes "}) {
         EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
     }

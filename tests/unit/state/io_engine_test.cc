@@ -23,6 +23,7 @@
 #include <functional>
 #include <future>
 #include <mutex>
+#include <numeric>
 #include <random>
 #include <set>
 #include <thread>
@@ -48,6 +49,10 @@ std::string noise(std::size_t size, std::uint64_t seed) {
 std::string content(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::uint64_t count(const DiskLatency& latency) {
+    return std::accumulate(latency.counts.begin(), latency.counts.end(), std::uint64_t{0});
 }
 
 // Where io_uring is refused (a container), the thread pool is what there is to test.
@@ -180,6 +185,124 @@ TEST_P(DiskOf, ReadsAnywhere) {
     }
 }
 
+std::string read_stream(Disk& disk, const std::string& path) {
+    std::string bytes;
+    auto stream = disk.stream(path);
+    EXPECT_TRUE(stream) << stream.error().text;
+    while (stream) {
+        const auto piece = (*stream)->next();
+        EXPECT_TRUE(piece) << piece.error().text;
+        if (!piece || piece->empty()) {
+            break;
+        }
+        bytes += *piece;
+    }
+    return bytes;
+}
+
+TEST_P(DiskOf, StreamsWhateverTheSize) {
+    for (const bool direct : {true, false}) {
+        DiskOptions options;
+        options.direct = direct;
+        options.read_buffers = 2;  // the rest comes from the heap
+        open(options);
+        for (const std::size_t size : {0u, 1u, 4095u, 4096u, 131072u, 262143u, 262144u, 262145u,
+                                       1048576u, 1048577u, 3000001u}) {
+            const std::string name = at(std::to_string(direct) + "-" + std::to_string(size));
+            const std::string bytes = noise(size, size);
+            {
+                auto file = disk_->create(name);
+                ASSERT_TRUE((*file)->append(bytes));
+                ASSERT_TRUE((*file)->sync());
+            }
+            ASSERT_TRUE(read_stream(*disk_, name) == bytes) << size;
+        }
+        EXPECT_EQ(disk_->statistics().errors, 0u);
+        EXPECT_EQ(disk_->statistics().in_flight, 0u);
+    }
+    EXPECT_EQ(disk_->stream(at("no")).error().kind, ErrorKind::invalid);
+}
+
+TEST_P(DiskOf, AStreamMayBeLeftAtAnyTime) {
+    {
+        auto file = disk_->create(at("f"));
+        ASSERT_TRUE((*file)->append(noise(3'000'000, 1)));
+    }
+    for (int pieces = 0; pieces < 6; ++pieces) {
+        auto stream = disk_->stream(at("f"));
+        for (int i = 0; i < pieces; ++i) {
+            ASSERT_TRUE((*stream)->next());
+        }
+    }
+    EXPECT_EQ(disk_->statistics().in_flight, 0u);
+}
+
+// The ring's table has 128 places, and a big file takes two.
+TEST_P(DiskOf, MoreFilesThanTheRingHasPlacesFor) {
+    constexpr int kFiles = 150;
+    std::vector<std::unique_ptr<WritableFile>> files;
+    for (int i = 0; i < kFiles; ++i) {
+        auto file = disk_->create(at(std::to_string(i)));
+        ASSERT_TRUE(file) << file.error().text;
+        ASSERT_TRUE((*file)->append(noise(i % 10 == 0 ? 400'000 : 1000, 7)));
+        ASSERT_TRUE((*file)->flush());
+        files.push_back(std::move(*file));
+    }
+    for (int round = 0; round < 3; ++round) {  // places come back
+        for (int i = 0; i < kFiles; ++i) {
+            ASSERT_TRUE(files[static_cast<std::size_t>(i)]->append("more"));
+            files[static_cast<std::size_t>(i)]->begin_sync();
+        }
+        for (int i = 0; i < kFiles; ++i) {
+            ASSERT_TRUE(files[static_cast<std::size_t>(i)]->sync());
+            if (i % 3 == round) {
+                files[static_cast<std::size_t>(i)].reset();
+                auto again = disk_->append_to(at(std::to_string(i)));
+                ASSERT_TRUE(again);
+                files[static_cast<std::size_t>(i)] = std::move(*again);
+            }
+        }
+    }
+    files.clear();
+    for (int i = 0; i < kFiles; ++i) {
+        ASSERT_TRUE(content(at(std::to_string(i))) ==
+                    noise(i % 10 == 0 ? 400'000 : 1000, 7) + "moremoremore");
+    }
+}
+
+TEST_P(DiskOf, ManyFilesBecomeDurableAtOnce) {
+    std::vector<std::string> paths;
+    for (int i = 0; i < 100; ++i) {
+        paths.push_back(at(std::to_string(i)));
+        auto file = disk_->create(paths.back());
+        ASSERT_TRUE((*file)->append("bytes"));
+    }
+    const auto before = disk_->statistics().syncs;
+    EXPECT_TRUE(disk_->sync_files(paths));
+    EXPECT_TRUE(disk_->sync_directory(directory_.path()));
+    EXPECT_EQ(disk_->statistics().syncs, before + 101);
+    paths.push_back(at("no"));
+    const auto missing = disk_->sync_files(paths);
+    ASSERT_FALSE(missing);
+    EXPECT_NE(missing.error().text.find(at("no")), std::string::npos);
+}
+
+TEST(DiskLatency, CountsByBounds) {
+    DiskLatency latency;
+    EXPECT_EQ(quantile_us(latency, 0.5), 0u);
+    for (const std::uint64_t us : {0u, 50u, 51u, 100u, 10'000'000u, 10'000'001u}) {
+        latency.add(us);
+    }
+    EXPECT_EQ(latency.counts.front(), 2u);
+    EXPECT_EQ(latency.counts[1], 2u);
+    EXPECT_EQ(latency.counts[15], 1u);
+    EXPECT_EQ(latency.counts.back(), 1u);
+    EXPECT_EQ(latency.sum_us, 20'000'202u);
+    EXPECT_EQ(quantile_us(latency, 0.1), 50u);
+    EXPECT_EQ(quantile_us(latency, 0.5), 100u);
+    EXPECT_EQ(quantile_us(latency, 1), 10'000'000u);
+}
+
 TEST_P(DiskOf, MoreFilesThanBuffersDoNotWaitForEachOther) {
     DiskOptions options;
     options.buffers = 2;
@@ -230,11 +353,11 @@ TEST_P(DiskOf, ManyThreadsAtOnce) {
     EXPECT_EQ(statistics.submitted, statistics.completed);
     EXPECT_EQ(statistics.written_bytes, 24u * 700'000);
     EXPECT_EQ(statistics.syncs, 24u);
-    std::uint64_t timed = 0;
-    for (const std::uint64_t count : statistics.latency_us) {
-        timed += count;
-    }
-    EXPECT_EQ(timed, statistics.completed);
+    EXPECT_EQ(count(statistics.write) + count(statistics.read) + count(statistics.sync),
+              statistics.completed);
+    EXPECT_EQ(count(statistics.sync), 24u);
+    EXPECT_GE(count(statistics.write), 24u);
+    EXPECT_GT(statistics.sync.sum_us, 0u);
 }
 
 TEST_P(DiskOf, AFullDeviceIsExhausted) {
@@ -444,6 +567,8 @@ class ScriptedRing final : public Ring {
  public:
     explicit ScriptedRing(Script& script) : script_(script) {}
     bool register_buffers(std::span<const std::span<char>>) override { return true; }
+    int register_file(int) override { return -1; }
+    void forget_file(int) override {}
     void submit(std::span<const IoRequest> requests) override {
         const std::lock_guard guard(script_.mutex);
         for (const IoRequest& request : requests) {
@@ -746,6 +871,140 @@ TEST_F(Protocol, TheCapHoldsBulkBackAndLetsTheJournalPass) {
     EXPECT_TRUE(synced.get());
     // Twelve blocks less the bucket's at 25 ms each, whatever the scheduler did in between.
     EXPECT_GE(clock_.now_ns - 1'000'000'000, 150'000'000);
+}
+
+TEST_F(Protocol, AStreamReadsAheadAndTheOrderOfCompletionsDoesNotMatter) {
+    const std::string bytes = noise(2'500'000, 1);
+    open();
+    {
+        auto file = create("f");
+        ASSERT_TRUE(file->append(bytes));
+    }
+    script_.answer = [](const IoRequest& request) {
+        return request.kind == IoRequest::Kind::read ? kLater : kAsAsked;
+    };
+    auto all = std::async(std::launch::async, [&] { return read_stream(*disk_, at("f")); });
+    script_.wait_for_held(4);  // before anything was asked for
+    EXPECT_EQ(disk_->statistics().in_flight, 4u);
+    while (all.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+        script_.release();
+        std::this_thread::yield();
+    }
+    EXPECT_TRUE(all.get() == bytes);
+    EXPECT_LE(script_.most_in_flight(), 4u + 1);
+}
+
+TEST_F(Protocol, AStreamThatComesBackEarlyGoesOnAndAnErrorIsOne) {
+    const std::string bytes = noise(1'500'000, 1);
+    open();
+    {
+        auto file = create("f");
+        ASSERT_TRUE(file->append(bytes));
+    }
+    for (const int answer : {0, -EINVAL, -EAGAIN}) {
+        int reads = 0;
+        script_.answer = [&](const IoRequest& request) {
+            IoRequest part = request;
+            part.length = 4096;
+            return request.kind != IoRequest::Kind::read || ++reads != 2 ? kAsAsked
+                   : answer == 0                                         ? Script::perform(part)
+                                                                         : answer;
+        };
+        struct statfs about{};
+        ASSERT_EQ(::statfs(directory_.path().c_str(), &about), 0);
+        if (answer == -EINVAL && about.f_type != EXT4_SUPER_MAGIC) {
+            continue;  // there are no direct reads here that could be refused
+        }
+        EXPECT_TRUE(read_stream(*disk_, at("f")) == bytes) << answer;
+    }
+    script_.answer = [](const IoRequest& request) {
+        return request.kind == IoRequest::Kind::read ? -EIO : kAsAsked;
+    };
+    auto stream = disk_->stream(at("f"));
+    ASSERT_TRUE(stream);
+    const auto piece = (*stream)->next();
+    ASSERT_FALSE(piece);
+    EXPECT_EQ(piece.error().kind, ErrorKind::unavailable);
+    EXPECT_NE(piece.error().text.find(at("f")), std::string::npos);
+}
+
+TEST_F(Protocol, SyncsThatWereBegunRunAtOnceBehindTheirWrites) {
+    bool early = false;
+    script_.answer = [&](const IoRequest& request) {
+        early |= request.kind == IoRequest::Kind::data_sync &&
+                 std::ranges::count(script_.held, IoRequest::Kind::write, &IoRequest::kind) > 0;
+        return kLater;
+    };
+    open();
+    std::vector<std::unique_ptr<WritableFile>> files;
+    for (const char* name : {"a", "b", "c"}) {
+        files.push_back(create(name));
+        ASSERT_TRUE(files.back()->append("bytes"));
+        files.back()->begin_sync();
+    }
+    script_.wait_for_held(3);
+    EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 0u);
+    script_.release();
+    script_.wait_for_held(3);
+    EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 3u) << "nobody has waited for one yet";
+    script_.release();
+    for (const auto& file : files) {
+        EXPECT_TRUE(file->sync());
+    }
+    EXPECT_FALSE(early);
+    EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 3u) << "all that was begun is enough";
+    script_.answer = [](const IoRequest&) { return kAsAsked; };
+    ASSERT_TRUE(files[0]->append("more"));
+    ASSERT_TRUE(files[0]->sync());
+    EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 4u);
+}
+
+TEST_F(Protocol, ASyncThatWasBegunAndFailsIsFinal) {
+    script_.answer = [](const IoRequest& request) {
+        return request.kind == IoRequest::Kind::data_sync ? -EIO : kAsAsked;
+    };
+    open();
+    auto file = create("f");
+    ASSERT_TRUE(file->append("bytes"));
+    file->begin_sync();
+    EXPECT_EQ(file->sync().error().kind, ErrorKind::unavailable);
+    EXPECT_FALSE(file->append("x"));
+    EXPECT_FALSE(file->sync());
+    EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 1u);
+    EXPECT_EQ(disk_->statistics().errors, 1u);
+}
+
+TEST_F(Protocol, SyncsOfDirectoriesAndOfOthersFilesGoThroughTheRing) {
+    open();
+    {
+        auto file = create("f");
+        ASSERT_TRUE(file->append("bytes"));
+    }
+    EXPECT_TRUE(disk_->sync_file(at("f")));
+    EXPECT_TRUE(disk_->sync_directory(directory_.path()));
+    EXPECT_EQ(script_.count(IoRequest::Kind::data_sync), 1u);
+    EXPECT_EQ(script_.count(IoRequest::Kind::sync), 1u);
+    script_.answer = [](const IoRequest&) { return -EIO; };
+    EXPECT_EQ(disk_->sync_file(at("f")).error().kind, ErrorKind::unavailable);
+    EXPECT_EQ(disk_->sync_directory(directory_.path()).error().kind, ErrorKind::unavailable);
+}
+
+TEST_F(Protocol, SaysHowLongTheOldestOneIsUnderWay) {
+    script_.answer = [](const IoRequest&) { return kLater; };
+    clock_.now_ns = 1'000'000;
+    open();
+    EXPECT_EQ(disk_->statistics().oldest_us, 0u);
+    auto file = create("f");
+    ASSERT_TRUE(file->append("bytes"));
+    file->begin_sync();
+    script_.wait_for_held(1);
+    clock_.now_ns = 5'000'000'000;
+    EXPECT_EQ(disk_->statistics().oldest_us, 4'999'000u);
+    script_.answer = [](const IoRequest&) { return kAsAsked; };
+    script_.release();
+    EXPECT_TRUE(file->sync());
+    EXPECT_EQ(disk_->statistics().oldest_us, 0u);
+    EXPECT_EQ(disk_->statistics().write.sum_us, 4'999'000u);
 }
 
 TEST_F(Protocol, AReadThatComesBackEarlyGoesOn) {

@@ -31,6 +31,8 @@ Barrier barrier(BarrierNumber number, BarrierKind kind = BarrierKind::tick) {
     b.clock = 1'700'000'000'000 + static_cast<model::EventTime>(number);
     if (kind == BarrierKind::idle) {
         b.idle = {{"clicks", 3}, {"views", 0}};
+    } else if (kind == BarrierKind::reload) {
+        b.reload = "{\"inputs\":\"0123\"}";
     }
     b.next_offsets = {{{"clicks", 0}, static_cast<model::Offset>(number * 10)},
                       {{"clicks", 3}, static_cast<model::Offset>(number)},
@@ -40,7 +42,7 @@ Barrier barrier(BarrierNumber number, BarrierKind kind = BarrierKind::tick) {
 
 bool same(const Barrier& a, const Barrier& b) {
     return a.number == b.number && a.kind == b.kind && a.time == b.time && a.clock == b.clock &&
-           a.idle == b.idle && a.next_offsets == b.next_offsets;
+           a.idle == b.idle && a.reload == b.reload && a.next_offsets == b.next_offsets;
 }
 
 model::Result<Journal::Opened> open(Disk& disk, const std::string& boot = "boot1",

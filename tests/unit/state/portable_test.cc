@@ -3,6 +3,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "state/reduce/encoding.h"
 #include "tests/unit/state/tools_support.h"
 
 namespace sluice::state {
@@ -18,9 +19,9 @@ std::string stream_of(int lines, PortableWriter::Options options) {
 }
 
 // The dump of what a stream holds, or why it was refused.
-model::Result<std::string> read(std::string_view stream) {
+model::Result<std::string> read(std::string_view stream, unsigned threads = 0) {
     TextSource source(stream);
-    TRY(reader, PortableReader::open(source));
+    TRY(reader, PortableReader::open(source, threads));
     EXPECT_LE(source.most, kMostBlockBytes);
     return dump_text(reader->meta(), reader->inputs_text(), *reader);
 }
@@ -42,6 +43,67 @@ TEST(Portable, HoldsEverythingWhateverTheCodecAndTheBlocks) {
             options.compression = compression;
             options.block_bytes = block_bytes;
             EXPECT_EQ(value_of(read(stream_of(500, options))), expected);
+        }
+    }
+}
+
+TEST(Portable, TheBytesAndWhatIsReadAreThoseOfOneThread) {
+    for (const auto compression : {Compression::none, Compression::zstd}) {
+        auto options = small_blocks(compression);
+        const auto stream = stream_of(300, options);
+        const auto expected = value_of(read(stream));
+        for (const unsigned threads : {1U, 3U}) {
+            options.threads = threads;
+            EXPECT_EQ(stream_of(300, options), stream) << threads << " threads";
+            EXPECT_EQ(value_of(read(stream, threads)), expected);
+            // Damage is found at the same place, whoever finds it.
+            for (std::size_t at = 100; at < stream.size(); at += stream.size() / 50) {
+                auto damaged = stream;
+                damaged[at] = static_cast<char>(damaged[at] ^ 1);
+                const auto alone = read(damaged), together = read(damaged, threads);
+                ASSERT_FALSE(alone);
+                ASSERT_FALSE(together);
+                EXPECT_EQ(together.error().text, alone.error().text);
+            }
+        }
+    }
+}
+
+TEST(Portable, ARowWithOtherAccumulatorsThanThoseOfABlockBeforeIsRefused) {
+    const auto meta = tool_meta();
+    std::string one, other;
+    append_row_header(one, 0);
+    append_count(one, 1);
+    other = one;
+    append_count(other, 1);
+    RowKey key;
+    key.reduction = 1;
+    key.slice_end = 2000;
+    const auto encoded = key_of("a");
+    key.key = encoded;
+    key.hash = model::key_hash(encoded);
+    auto later = key;
+    later.slice_end = 3000;
+    for (const std::size_t block_bytes : {1UL, 1UL << 20}) {
+        TextSink sink;
+        PortableWriter::Options options;
+        options.block_bytes = block_bytes;
+        PortableWriter writer(sink, options);
+        ASSERT_OK(writer.begin(meta, tool_inputs()));
+        ASSERT_OK(writer.add(key, one));
+        ASSERT_OK(writer.add(later, other));
+        ASSERT_OK(writer.finish());
+        for (const unsigned threads : {0U, 2U}) {
+            TextSource source(sink.text);
+            const auto reader = value_of(PortableReader::open(source, threads));
+            auto outcome = reader->next();
+            if (block_bytes == 1) {
+                ASSERT_OK(outcome);
+                outcome = reader->next();
+            }
+            ASSERT_FALSE(outcome);
+            EXPECT_NE(outcome.error().text.find("other accumulators than"), std::string::npos)
+                << outcome.error().text;
         }
     }
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "state/reduce/cursor.h"
+#include "state/reduce/encoding.h"
 #include "state/reduce/row.h"
 #include "tests/unit/state/reduce_support.h"
 
@@ -416,6 +417,35 @@ TEST(Row, RowsOfDifferentReductionsDoNotMerge) {
         EXPECT_EQ(status.error().kind, model::ErrorKind::corrupt);
     }
     EXPECT_FALSE(merge_rows({}, out));
+}
+
+TEST(Row, IsReadAsAnotherDefinitionHasIt) {
+    std::string row;
+    append_row_header(row, 7);
+    append_count(row, 3);
+    append_count(row, 5);
+    std::string out;
+    const std::vector<FormerCall> calls = {{1, ReductionKind::count},
+                                           {-1, ReductionKind::sum},
+                                           {0, ReductionKind::count},
+                                           {-1, ReductionKind::first}};
+    ASSERT_TRUE(rearrange_row(row, calls, out));
+    ASSERT_TRUE(validate_row(out));
+    model::Arena arena;
+    RowResults results;
+    model::ValueErrors errors;
+    ASSERT_TRUE(row_results(out, arena, results, errors));
+    EXPECT_EQ(results.rev, 7u);
+    ASSERT_EQ(results.calls.size(), 4u);
+    EXPECT_EQ(results.calls[0].value.value.integer, 5);
+    EXPECT_EQ(results.calls[1].value.type, model::Type::null);
+    EXPECT_EQ(results.calls[2].value.value.integer, 3);
+    EXPECT_EQ(results.calls[3].value.type, model::Type::null);
+
+    // A row that is not of that definition is damage, never a guess.
+    EXPECT_FALSE(rearrange_row(row, std::vector<FormerCall>{{2, ReductionKind::count}}, out));
+    EXPECT_FALSE(rearrange_row(row, std::vector<FormerCall>{{0, ReductionKind::sum}}, out));
+    EXPECT_FALSE(rearrange_row("x", calls, out));
 }
 
 TEST(Row, CountersThatOverflowAreCorrupt) {

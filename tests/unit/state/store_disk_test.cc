@@ -48,7 +48,6 @@ TEST_P(OnDisk, CheckpointsAndRestores) {
         options.store.env = env.get();
         options.boot = boot;
         options.pipeline = "clicks";
-        options.inputs_text = "settings";
         options.verify_full = true;
         Restore restore(std::move(options), catalogue, inputs);
         while (restore.phase() != Restore::Phase::done) {

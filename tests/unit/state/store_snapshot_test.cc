@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "state/model/fail_point.h"
@@ -194,7 +195,9 @@ TEST(Snapshot, AHookThatFailsSkipsIt) {
     SnapshotJob job;
     job.number = 1;
     job.meta = meta_of(1);
-    job.before_commit = [] { return model::Status(model::unavailable("dead letters")); };
+    job.before_commit = [](CheckpointMeta&) {
+        return model::Status(model::unavailable("dead letters"));
+    };
     const auto result = p.run(job);
     EXPECT_EQ(result.outcome, Outcome::skipped);
     EXPECT_EQ(result.error.text, "dead letters");
@@ -336,6 +339,105 @@ TEST(Restore, TakesTheNextOlderOneAndSaysWhy) {
     }
 }
 
+TEST(Restore, EveryByteAndEveryLengthOfADataFileCounts) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        Counts counts;
+        for (int i = 0; i < 1200; ++i) {
+            counts["a key that is somewhat long " + std::to_string(i)] = 1;
+        }
+        p.store->add_tables(1, {table_of(kBrief, 1000, counts)});
+        ASSERT_EQ(p.checkpoint(1).outcome, Outcome::done);
+    }
+    Process p(*disk, "b");
+    const auto entry = value_of(p.catalogue.look_at("/state/checkpoints/1"));
+    ASSERT_TRUE(entry.meta);
+    const auto& files = entry.meta->files;
+    const auto& file = *std::max_element(
+        files.begin(), files.end(), [](const auto& a, const auto& b) { return a.size < b.size; });
+    const auto path = entry.path + "/" + file.name;
+    ASSERT_TRUE(file.name.ends_with(".sst"));
+    ASSERT_GE(file.size, 64U << 10);
+    ASSERT_OK(p.catalogue.validate(entry));
+    ASSERT_OK(p.catalogue.validate_bytes(entry, file));
+    for (std::uint64_t at = 0; at < file.size; ++at) {
+        ASSERT_OK(disk->flip(path, at, static_cast<std::uint8_t>(1U << (at % 8))));
+        const auto status = p.catalogue.validate_bytes(entry, file);
+        ASSERT_FALSE(status) << "byte " << at;
+        ASSERT_EQ(status.error().kind, model::ErrorKind::corrupt);
+        ASSERT_OK(disk->flip(path, at, static_cast<std::uint8_t>(1U << (at % 8))));
+    }
+    ASSERT_OK(p.catalogue.validate_bytes(entry, file));
+    for (std::uint64_t size = file.size; size-- > 0;) {
+        ASSERT_OK(disk->truncate(path, size));
+        const auto status = p.catalogue.validate(entry);
+        ASSERT_FALSE(status) << size << " bytes";
+        ASSERT_EQ(status.error().kind, model::ErrorKind::corrupt);
+    }
+}
+
+TEST(Restore, FilesSwappedOrGoneAreNoticedAndTheOlderOneIsTaken) {
+    const auto disk = new_disk();
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        three_checkpoints(p);
+    }
+    const std::string folder = "/state/checkpoints/3/";
+    const auto names = value_of(disk->list("/state/checkpoints/3"));
+    ASSERT_GE(names.size(), 7U);
+    int starts = 0;
+    const auto takes_the_older = [&](const std::string& what, bool full) {
+        SCOPED_TRACE(what + (full ? ", every byte read" : ""));
+        Process p(*disk, "s" + std::to_string(++starts));
+        auto options = p.restore_options();
+        options.verify_full = full;
+        ASSERT_OK(p.start(std::move(options)));
+        ASSERT_TRUE(p.meta);
+        EXPECT_EQ(p.meta->number, 2U);
+        EXPECT_EQ(scan_all(*p.store, kBrief, 1000), (Counts{{"a", 3}}));
+        EXPECT_EQ(scan_all(*p.store, kStandard, 5000), (Counts{{"b", 3}}));
+        ASSERT_EQ(p.restore->rejected().size(), what == "no manifest" ? 0U : 1U);
+        // What a start remembers of the damage, so that the next one finds it by itself.
+        ASSERT_OK(disk->remove("/state/checkpoints/3.damaged"));
+        ASSERT_OK(disk->remove("/state/VERIFY"));
+    };
+    const auto swap = [&](const std::string& one, const std::string& other) {
+        ASSERT_OK(disk->rename(folder + one, "/state/aside"));
+        ASSERT_OK(disk->rename(folder + other, folder + one));
+        ASSERT_OK(disk->rename("/state/aside", folder + other));
+    };
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        for (std::size_t k = i + 1; k < names.size(); ++k) {
+            if (text_of(*disk, folder + names[i]) == text_of(*disk, folder + names[k])) {
+                continue;  // the same bytes under two names say the same
+            }
+            swap(names[i], names[k]);
+            for (const bool full : {false, true}) {
+                takes_the_older(names[i] + " and " + names[k] + " swapped", full);
+            }
+            swap(names[i], names[k]);
+        }
+    }
+    for (const auto& name : names) {
+        if (name != kManifestName) {
+            ASSERT_OK(disk->rename(folder + name, "/state/aside"));
+            takes_the_older(name + " gone", false);
+            ASSERT_OK(disk->rename("/state/aside", folder + name));
+        }
+    }
+    {
+        Process p(*disk, "whole");
+        ASSERT_OK(p.start());
+        ASSERT_TRUE(p.restore->rejected().empty()) << p.restore->rejected()[0].reason;
+        EXPECT_EQ(p.meta->number, 3U) << "nothing of it was touched meanwhile";
+    }
+    ASSERT_OK(disk->remove(folder + std::string(kManifestName)));
+    takes_the_older("no manifest", false);
+}
+
 TEST(Restore, AsksOutsideAndPassesItsReasonOn) {
     const auto disk = new_disk();
     {
@@ -417,7 +519,7 @@ TEST(Restore, ADirectoryThatHadStateIsNeverAFreshStart) {
     ASSERT_FALSE(p.start(std::move(options)));
 }
 
-TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
+TEST(Restore, InputsThatCannotBeRunRejectASnapshot) {
     const auto disk = new_disk();
     {
         Process p(*disk);
@@ -428,12 +530,52 @@ TEST(Restore, OtherInputsAreNamedAndNothingIsRejected) {
     }
     Process p(*disk, "b");
     auto options = p.restore_options();
-    options.inputs_text = "other settings";
-    const auto started = p.start(std::move(options));
-    ASSERT_FALSE(started);
-    EXPECT_EQ(started.error().kind, model::ErrorKind::invalid);
-    EXPECT_EQ(p.restore->recorded_inputs(), "settings");
-    EXPECT_TRUE(p.restore->rejected().empty());
+    options.source_has = [&](const CheckpointMeta& meta) -> model::Status {
+        EXPECT_TRUE(disk->info(p.restore->from() + "/INPUTS-" + meta.inputs).has_value());
+        return model::invalid("inputs of another release");
+    };
+    ASSERT_FALSE(p.start(std::move(options)));
+    ASSERT_EQ(p.restore->rejected().size(), 3u);
+    EXPECT_EQ(p.restore->rejected()[0].reason, "inputs of another release");
+}
+
+// After an edit a reduction goes on under a new number; rows of the old one are read with its own.
+TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
+    const auto disk = new_disk();
+    constexpr std::uint32_t kNew = 77;
+    auto meta = meta_of(20);
+    meta.reductions[1].number = kNew;
+    meta.reductions[1].former = {
+        {kStandard, Family::standard, {{0, config::ReductionKind::count}}}};
+    meta.reductions[1].incomplete_before = 150;
+    meta.reductions[1].closed = 90;
+    meta.retired = {{kBrief, Family::brief}};
+    meta.reductions[0].number = 78;
+    {
+        Process p(*disk);
+        ASSERT_OK(p.start());
+        p.store->add_tables(
+            10, {table_of(kStandard, 100, {{"a", 1}, {"b", 2}}),
+                 table_of(kStandard, 200, {{"a", 4}}), table_of(kBrief, 100, {{"x", 1}})});
+        ASSERT_EQ(p.checkpoint(10).outcome, SnapshotResult::Outcome::done);
+        p.store->set_reductions(meta.reductions);
+        p.store->add_tables(20, {table_of(kNew, 200, {{"a", 8}, {"c", 16}})});
+        EXPECT_EQ(scan_all(*p.store, kNew, 200), (Counts{{"a", 12}, {"c", 16}}));
+        ASSERT_EQ(p.checkpoint(meta).outcome, SnapshotResult::Outcome::done);
+        EXPECT_TRUE(scan_all(*p.store, kBrief, 100).empty()) << "retired";
+    }
+    Process p(*disk, "b");
+    ASSERT_OK(p.start());
+    EXPECT_EQ(p.meta->reductions, meta.reductions);
+    EXPECT_EQ(p.meta->retired, meta.retired);
+    EXPECT_EQ(scan_all(*p.store, kNew, 100), (Counts{{"a", 1}, {"b", 2}}));
+    EXPECT_EQ(scan_all(*p.store, kNew, 200), (Counts{{"a", 12}, {"c", 16}}));
+    EXPECT_EQ(*p.store->windows_after(kNew, 0), (std::vector<model::EventTime>{100, 200}));
+    EXPECT_TRUE(scan_all(*p.store, kBrief, 100).empty());
+    // They expire together.
+    ASSERT_OK(p.store->set_dropped(kNew, 100));
+    EXPECT_EQ(*p.store->windows_after(kNew, 0), (std::vector<model::EventTime>{200}));
+    EXPECT_TRUE(scan_all(*p.store, kStandard, 100).empty());
 }
 
 TEST(Restore, AnotherPipelinesSnapshotIsRejected) {
@@ -854,7 +996,7 @@ TEST(Snapshot, AbortedOnesLeaveNoBytesBehind) {
         SnapshotJob job;
         job.number = n;
         job.meta = meta_of(n);
-        job.before_commit = [] { return model::Status(model::unavailable("no")); };
+        job.before_commit = [](CheckpointMeta&) { return model::Status(model::unavailable("no")); };
         EXPECT_EQ(p.run(job).outcome, Outcome::skipped);
     };
     for (model::BarrierNumber n = 2; n < 12; ++n) {

@@ -162,7 +162,6 @@ struct Process {
         options.store.background_steps = true;
         options.boot = boot;
         options.pipeline = "clicks";
-        options.inputs_text = "settings";
         return options;
     }
     // Runs a restore to its end; the error if it fails.

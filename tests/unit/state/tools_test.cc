@@ -165,6 +165,88 @@ TEST(Snapshot, FindsAKeyInEveryWindowAndNoOther) {
     EXPECT_FALSE(none->valid());
 }
 
+// Runs overlap as those of a daemon do; what is read of them is what RocksDB merges.
+TEST(Snapshot, RowsOfManyTablesAreMerged) {
+    const auto disk = new_disk();
+    const auto meta = tool_meta();
+    std::string all = header_line(meta, tool_inputs());
+    const auto made = value_of(NewSnapshot::begin(*disk, "/state/a", 2));
+    const Shapes shapes(meta, tool_inputs());
+    for (int run = 0; run < 6; ++run) {
+        std::string text = header_line(meta, tool_inputs());
+        for (int i = 0; i < 300; ++i) {
+            // Of some keys each run has a row, of others only one.
+            const int key = i % 3 == 0 ? i : 1000 * run + i;
+            const auto line = R"({"reduction":"short","window":{"end":)" +
+                              std::to_string(2000 + 1000 * (i % 4)) + R"(},"key":["k)" +
+                              std::to_string(key) + R"("],"state":[{"count":)" +
+                              std::to_string(run + 1) + R"(},{"sum":1}]})" + "\n";
+            text += line;
+            all += line;
+        }
+        const auto name = "/state/run-" + std::to_string(run);
+        ASSERT_OK(import_text(*disk, name, text));
+        const auto part = value_of(Snapshot::open(*disk, name));
+        const auto rows = value_of(part->rows());
+        ASSERT_OK(made->add(meta, *rows));
+    }
+    ASSERT_OK(made->commit(meta, tool_inputs()));
+    ASSERT_OK(import_text(*disk, "/state/b", all));
+    const auto merged = value_of(dump_text(*disk, "/state/a"));
+    EXPECT_EQ(merged, value_of(dump_text(*disk, "/state/b")));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto rows = value_of(snapshot->rows(1));
+    int count = 0;
+    ASSERT_OK(rows->next());
+    for (; rows->valid(); ++count) {
+        const auto found = value_of(snapshot->rows_of_key(1, std::string(rows->key().key)));
+        bool same = false;
+        ASSERT_OK(found->next());
+        while (found->valid()) {
+            same = same ||
+                   (found->key().slice_end == rows->key().slice_end && found->row() == rows->row());
+            ASSERT_OK(found->next());
+        }
+        EXPECT_TRUE(same);
+        ASSERT_OK(rows->next());
+    }
+    EXPECT_EQ(count, 100 + 6 * 200);
+    EXPECT_FALSE(value_of(snapshot->rows(2))->valid());
+}
+
+TEST(Snapshot, ADamagedTableIsAnErrorOrNotPartOfTheRows) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(3, 60)));
+    const auto expected = value_of(dump_text(*disk, "/state/a"));
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto dump = [&]() -> model::Result<std::string> {
+        TRY(rows, snapshot->rows());
+        return dump_text(snapshot->meta(), snapshot->inputs_text(), *rows);
+    };
+    ASSERT_EQ(value_of(dump()), expected);  // the database is open from here on
+    int detected = 0;
+    for (const auto& file : snapshot->meta().files) {
+        const auto path = "/state/a/" + file.name;
+        if (!file.name.ends_with(".sst")) {
+            continue;
+        }
+        for (std::uint64_t at = 0; at < file.size; ++at) {
+            ASSERT_OK(disk->flip(path, at, 0x11));
+            const auto outcome = dump();
+            if (outcome) {
+                ASSERT_EQ(*outcome, expected) << file.name << " at " << at;
+            } else {
+                ++detected;
+                ASSERT_EQ(outcome.error().kind, model::ErrorKind::corrupt);
+                ASSERT_NE(outcome.error().text.find(file.name), std::string::npos);
+            }
+            ASSERT_OK(disk->flip(path, at, 0x11));
+        }
+        ASSERT_EQ(value_of(dump()), expected);
+    }
+    EXPECT_GT(detected, 3000);
+}
+
 TEST(Snapshot, VerifyNamesTheFile) {
     const auto original = new_disk();
     ASSERT_OK(import_text(*original, "/state/a", some_lines(1, 30)));
@@ -256,6 +338,123 @@ TEST(Compare, TellsEveryRowThatDiffersAndNoOther) {
     }));
     EXPECT_EQ(told, (std::map<std::string, std::pair<bool, bool>>{
                         {"x", {true, true}}, {"l", {true, false}}, {"r", {false, true}}}));
+}
+
+// Rows of an earlier definition stand under another number, with their accumulators in another
+// order and one of them missing.
+TEST(Snapshot, RowsOfAFormerDefinitionAreReadAsThePresentOne) {
+    constexpr std::uint32_t kFormer = 7;
+    const auto disk = new_disk();
+    auto meta = tool_meta();
+    meta.reductions[0].former = {
+        {kFormer,
+         Family::standard,
+         {{-1, config::ReductionKind::count}, {0, config::ReductionKind::sum}}}};
+    const Shapes shapes(meta, tool_inputs());
+    LineReader reader(shapes);
+    const auto row = [&](const std::string& key, int end, int n, int sum) {
+        return value_of(reader.row(R"({"reduction":"short","window":{"end":)" +
+                                   std::to_string(end) + R"(},"key":[")" + key +
+                                   R"("],"state":[{"count":)" + std::to_string(n) + R"(},{"sum":)" +
+                                   std::to_string(sum) + "}]}"));
+    };
+    const auto former = [&](LineRow line) {
+        auto key = *parse_row_key(line.key);
+        key.reduction = kFormer;
+        LineRow as_it_was{disk_key(key), {}};
+        const std::vector<FormerCall> only_sum = {{1, config::ReductionKind::sum}};
+        EXPECT_TRUE(rearrange_row(line.row, only_sum, as_it_was.row));
+        return as_it_was;
+    };
+    std::vector<LineRow> present = {row("a", 3000, 1, 2), row("c", 2000, 3, 4)};
+    std::vector<LineRow> past = {former(row("a", 3000, 10, 20)), former(row("b", 2000, 5, 6)),
+                                 former(row("b", 4000, 7, 8))};
+    const auto made = value_of(NewSnapshot::begin(*disk, "/state/a"));
+    RowsInMemory new_rows(std::move(present));
+    RowsInMemory old_rows(std::move(past));
+    ASSERT_OK(made->add(meta, new_rows));
+    ASSERT_OK(made->add(meta, old_rows));
+    ASSERT_OK(made->commit(meta, tool_inputs()));
+
+    const auto dump = value_of(dump_text(*disk, "/state/a"));
+    EXPECT_EQ(dump.find("former"), std::string::npos);
+    std::map<std::string, std::string> states;
+    for (const char* const key : {"a", "b", "c"}) {
+        const auto at = dump.find(R"("key":[")" + std::string(key));
+        ASSERT_NE(at, std::string::npos) << dump;
+        states[key] = dump.substr(at, dump.find(",\"result", at) - at);
+    }
+    EXPECT_NE(
+        states["a"].find(R"("state":[{"count":1},{"sum":{"types":["integer"],"total":"22"}}])"),
+        std::string::npos)
+        << states["a"];
+    EXPECT_NE(
+        states["b"].find(R"("state":[{"count":0},{"sum":{"types":["integer"],"total":"6"}}])"),
+        std::string::npos)
+        << states["b"];
+    EXPECT_EQ(std::count(dump.begin(), dump.end(), '\n'), 5) << dump;
+    ASSERT_OK(import_text(*disk, "/state/b", dump));
+    EXPECT_EQ(value_of(dump_text(*disk, "/state/b")), dump);
+
+    const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto of_b = value_of(snapshot->rows_of_key(1, key_of("b")));
+    std::vector<model::EventTime> ends;
+    for (ASSERT_OK(of_b->next()); of_b->valid(); ASSERT_OK(of_b->next())) {
+        EXPECT_EQ(of_b->key().reduction, 1u);
+        ends.push_back(of_b->key().slice_end);
+    }
+    EXPECT_EQ(ends, (std::vector<model::EventTime>{2000, 4000}));
+}
+
+TEST(Compare, TellsTheResultsThatDifferInWindowsThatBothHaveWritten) {
+    const auto disk = new_disk();
+    const auto import = [&](const std::string& path, CheckpointMeta meta, const std::string& inputs,
+                            const std::vector<std::tuple<std::string, int, int>>& rows) {
+        meta.inputs = checksum_hex(inputs);
+        std::string text = header_line(meta, inputs);
+        for (const auto& [key, end, n] : rows) {
+            text += R"({"reduction":"short","window":{"end":)" + std::to_string(end) +
+                    R"(},"key":[")" + key + R"("],"state":[{"count":)" + std::to_string(n) +
+                    R"(},{"sum":12}]})" + "\n";
+        }
+        ASSERT_OK(import_text(*disk, path, text));
+    };
+    auto left = tool_meta();  // `short` is dropped up to 1000
+    left.reductions[0].fired = 5000;
+    auto right = tool_meta();
+    right.reductions[0].number = 9;
+    right.reductions[0].dropped = 2000;
+    right.reductions[0].fired = 4000;
+    auto inputs = tool_inputs();  // another value, and another expression for the old one
+    inputs.replace(inputs.find("sum(price) / count()"), 20, "sum(price) / 2");
+    inputs.insert(inputs.find(R"(["n", "count()"], ["share")"), R"(["more", "count()"], )");
+    right.reductions[0].schema = "v1;count();sum(price)";
+    import("/state/a", left, tool_inputs(),
+           {{"gone", 2000, 1}, {"same", 3000, 2}, {"x", 3000, 3}, {"l", 4000, 2}, {"open", 5000, 2}});
+    import("/state/b", right, inputs,
+           {{"same", 3000, 2}, {"x", 3000, 2}, {"r", 4000, 2}, {"open", 5000, 9}});
+    const auto a = value_of(Snapshot::open(*disk, "/state/a"));
+    const auto b = value_of(Snapshot::open(*disk, "/state/b"));
+    std::map<std::string, std::string> told;
+    const auto compared = value_of(compare_results(*a, *b, [&](const ResultDifference& d) {
+        EXPECT_EQ(*d.names, (std::vector<std::string>{"n", "share"}));
+        const auto text = [](const std::vector<std::string>* values) {
+            return values == nullptr ? "-" : (*values)[0] + "/" + (*values)[1];
+        };
+        told[std::string(model::key_parts(d.key->key)->front())] = text(d.a) + " " + text(d.b);
+        return model::Status{};
+    }));
+    EXPECT_EQ(told, (std::map<std::string, std::string>{
+                        {"x", "3/4 2/6"}, {"l", "2/6 -"}, {"r", "- 2/6"}}));
+    ASSERT_EQ(compared.size(), 2u);
+    EXPECT_EQ(compared[0].id, "all");
+    EXPECT_EQ(compared[0].until, std::nullopt) << "nothing of it was written";
+    EXPECT_EQ(compared[1].after, 2000);
+    EXPECT_EQ(compared[1].until, 4000);
+    EXPECT_EQ(compared[1].results, 4u);
+    EXPECT_EQ(compared[1].different, 3u);
+    EXPECT_EQ(compared[1].only_b, (std::vector<std::string>{"more"}));
+    EXPECT_TRUE(compared[1].only_a.empty());
 }
 
 TEST(DiskUsage, CountsByInode) {

@@ -1,0 +1,31 @@
+"""A small file system of its own, to be filled."""
+
+import errno
+import shutil
+import subprocess
+
+
+def mount_small(test, folder, size):
+    """Mounts an empty one of `size` bytes in `folder` until the test has ended; its directory."""
+    image, mount = folder / "disk.img", folder / "disk"
+    with open(image, "wb") as file:
+        file.truncate(size)
+    mount.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+    test.addCleanup(subprocess.run, ["umount", "-l", str(mount)], check=True)
+    return mount
+
+
+def fill(mount, leave):
+    """Leaves so many bytes free (about: a file system counts in blocks); the file that takes the rest."""
+    filler = mount / "filler"
+    left = shutil.disk_usage(mount).free - leave
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while left > 0:
+                left -= file.write(b"x" * min(left, 1 << 16))
+        except OSError as full:
+            if full.errno != errno.ENOSPC:
+                raise
+    return filler
