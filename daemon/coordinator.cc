@@ -19,6 +19,7 @@ constexpr std::int64_t kStopPatienceMs = 5000;
 // A close is a sync of the journal. Where event time runs faster than the clock, because a backlog
 // is read, several windows share one.
 constexpr std::int64_t kCloseEveryMs = 50;
+constexpr std::int64_t kCrowdedEveryMs = 10;
 
 }  // namespace
 
@@ -1049,6 +1050,16 @@ bool Coordinator::seal_waits_for_records() const {
     });
 }
 
+// RocksDB is not asked in every step: it takes a lock of its own and prints a number for it.
+bool Coordinator::crowded() {
+    const std::int64_t now = parts_.clock.steady_ms();
+    if (now - crowded_asked_ms_ >= kCrowdedEveryMs) {
+        crowded_asked_ms_ = now;
+        crowded_ = parts_.store.under_pressure();
+    }
+    return crowded_;
+}
+
 void Coordinator::apply_pressure() {
     std::string reason;
     if (stopping_) {
@@ -1057,7 +1068,7 @@ void Coordinator::apply_pressure() {
         reason = "the sink's queue is full";
     } else if (table_bytes() > parts_.memory_bytes && !seal_waits_for_records()) {
         reason = "the memory budget is used up";
-    } else if (parts_.store.under_pressure()) {
+    } else if (crowded()) {
         reason = "RocksDB has too many files in level 0";
     } else {
         std::lock_guard lock(mutex_);

@@ -215,6 +215,7 @@ class Coordinator {
     void list_kept(const state::SnapshotResult& result);
 
     bool seal_waits_for_records() const;
+    bool crowded();
     std::vector<model::EventTime> acknowledged() const;
     void note_acknowledged();
     void give_up_retained();
@@ -253,6 +254,8 @@ class Coordinator {
     model::BarrierNumber last_run_ = 0;    // of the last seal or spill
 
     model::BarrierNumber spilled_ = 0;  // the number of the last spill of a replay
+    bool crowded_ = false;  // level 0 of RocksDB, as of then
+    std::int64_t crowded_asked_ms_ = 0;
     bool seal_under_way_ = false;       // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
