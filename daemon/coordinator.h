@@ -254,9 +254,9 @@ class Coordinator {
     model::BarrierNumber last_run_ = 0;    // of the last seal or spill
 
     model::BarrierNumber spilled_ = 0;  // the number of the last spill of a replay
-    bool crowded_ = false;  // level 0 of RocksDB, as of then
+    bool crowded_ = false;              // level 0 of RocksDB, as of then
     std::int64_t crowded_asked_ms_ = 0;
-    bool seal_under_way_ = false;       // from its issue until the snapshotter is done with it
+    bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
     bool checkpoint_wanted_ = false;
     std::int64_t checkpoint_begun_ms_ = 0;
     std::int64_t checkpoint_interval_ms_ = 0;  // effective

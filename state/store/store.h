@@ -197,8 +197,8 @@ class Store {
     void add_sources(std::uint32_t number, model::EventTime slice_end,
                      const std::optional<RowPosition>& after,
                      std::vector<std::unique_ptr<RowCursor>>& sources) const;
-    model::Status add_windows(std::uint32_t number, model::EventTime after,
-                              model::EventTime up_to, std::set<model::EventTime>& ends) const;
+    model::Status add_windows(std::uint32_t number, model::EventTime after, model::EventTime up_to,
+                              std::set<model::EventTime>& ends) const;
     // Takes the tables out that `gone` picks; they are let go by the caller, outside the lock.
     template <class Gone>
     Tables take_out(const Gone& gone);

@@ -41,6 +41,40 @@ values = { high = "max(quantity)", n = "count()", q = "sum(quantity)" }
 ttl = "none"
 """
 
+PLANNED = """\
+1: step.1: live
+    before  filter kind != 'noise'
+    kept    all state; windows that are open keep what they hold, records from then on follow the new text
+    do      sluice reload NAME
+13: reduce.spend.filter: live
+    after   quantity > 1
+    kept    all state of spend; windows that are open keep what they hold, records from then on follow the new text
+    do      sluice reload NAME
+16: reduce.spend.values.high: new, starts empty
+    after   max(quantity)
+    kept    every other value of spend; complete = 0 until its first whole window
+    do      sluice reload NAME
+16: reduce.spend.values.low: migrates
+    before  min(quantity)
+    kept    every other value of spend
+    lost    this value
+    do      sluice reload NAME
+19: reduce.views: new, starts empty
+    after   [reduce.views]
+    kept    what others hold
+    do      sluice reload NAME
+37: log.level: restart
+    before  info
+    after   debug
+    kept    all state
+    do      restart NAME
+39: threads.workers: live
+    before  0
+    after   1
+    kept    all state
+    do      sluice reload NAME
+"""
+
 
 class Load:
     """Somebody goes on producing."""
@@ -220,6 +254,9 @@ class Change(World):
         self.assertIn("high", lines[changes["reduce.spend.values.high"]["line"] - 1])
         self.assertIn("views", lines[changes["reduce.views"]["line"] - 1])
         self.assertTrue(changes["reduce.spend.values.low"]["lost"])
+        # For people: the whole text.
+        said = re.sub(r"(?m)^.*pipeline.toml:", "", self.plan().stdout).replace(daemon.name, "NAME")
+        self.assertEqual(said.splitlines(), PLANNED.splitlines())
 
     def test_workers_share_brokers_and_sink_change_freely(self):
         daemon = self.sluice(self.write(BEFORE))
