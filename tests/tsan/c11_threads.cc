@@ -1,8 +1,9 @@
 // C11's threads and locks as POSIX ones, for the build with the thread sanitizer.
 //
-// Debian's librdkafka starts its threads by thrd_create, which the sanitizer of GCC 12 does not know:
-// their first allocation crashes. It would not see their locks either, and take what they hand over for
-// races. glibc has both kinds share types, so each function here is the POSIX one of the same meaning.
+// Debian's librdkafka starts its threads by thrd_create, which the sanitizer of GCC 12 does not
+// know: their first allocation crashes. It would not see their locks either, and take what they
+// hand over for races. glibc has both kinds share types, so each function here is the POSIX one of
+// the same meaning.
 #include <pthread.h>
 #include <threads.h>
 
@@ -69,8 +70,8 @@ int thrd_detach(thrd_t thread) { return result(pthread_detach(thread)); }
 int mtx_init(mtx_t* mutex, int kind) noexcept {
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_settype(&attributes, (kind & mtx_recursive) != 0 ? PTHREAD_MUTEX_RECURSIVE
-                                                                       : PTHREAD_MUTEX_NORMAL);
+    pthread_mutexattr_settype(
+        &attributes, (kind & mtx_recursive) != 0 ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_NORMAL);
     const int error = pthread_mutex_init(posix(mutex), &attributes);
     pthread_mutexattr_destroy(&attributes);
     return result(error);
