@@ -81,7 +81,8 @@ rd_kafka_t* connect(const Options& options) {
         {"check.crcs", "true"},
         {"fetch.wait.max.ms", "25"},
         {"queued.min.messages", "10000000"},
-        {"queued.max.messages.kbytes", "4096"},
+        {"queued.max.messages.kbytes", "2048"},
+        {"max.partition.fetch.bytes", "262144"},
     };
     for (const auto& [name, value] : properties) {
         if (rd_kafka_conf_set(conf, name, value.c_str(), problem.data(), problem.size()) !=

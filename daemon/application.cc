@@ -1087,6 +1087,21 @@ Status Application::make_status() {
     const model::EventTime now = clock_.wall_ms();
     status.config_stale = config::file_hash(pipeline_.path) != pipeline_.config_hash;
     status.warnings.clear();
+    if (disk_) {
+        const state::DiskStatistics io = disk_->statistics();
+        status.io = {std::string(disk_->name()),
+                     io.submitted,
+                     io.completed,
+                     io.errors,
+                     io.in_flight,
+                     io.written_bytes,
+                     io.read_bytes,
+                     io.syncs,
+                     io.oldest_us,
+                     io.write,
+                     io.read,
+                     io.sync};
+    }
     RunState state = RunState::starting;
     if (const state::Restore* restore = engine_ ? engine_->restore() : nullptr) {
         state = RunState::restoring;
@@ -1239,19 +1254,6 @@ RunState Application::fill_running(Status& status) {
     status.sink.last_error = sink.last_error;
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
-    const state::DiskStatistics io = disk_->statistics();
-    status.io = {std::string(disk_->name()),
-                 io.submitted,
-                 io.completed,
-                 io.errors,
-                 io.in_flight,
-                 io.written_bytes,
-                 io.read_bytes,
-                 io.syncs,
-                 io.oldest_us,
-                 io.write,
-                 io.read,
-                 io.sync};
     status.room.memory_bytes = table_bytes + engine_->store().memory_bytes();
     status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
     status.room.disk_free_bytes = seen.disk_free;

@@ -14,8 +14,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// All files are opened at once: the daemon may remove a checkpoint while we read it.
-constexpr state::Snapshot::Options kEveryFileOpen{.cache_bytes = 32ull << 20, .open_files = -1};
+// The daemon may remove a checkpoint while we read it.
+constexpr state::Snapshot::Options kHeld{.hold_tables = true};
 
 std::string object(const std::vector<std::string>& names, const std::vector<std::string>& values) {
     std::string text = "{";
@@ -39,8 +39,8 @@ class Comparison {
         : tool_(tool), options_(options) {}
 
     model::Result<bool> run(const std::string& path_a, const std::string& path_b) {
-        TRY(a, state::Snapshot::open(tool_.disk(), path_a, kEveryFileOpen));
-        TRY(b, state::Snapshot::open(tool_.disk(), path_b, kEveryFileOpen));
+        TRY(a, state::Snapshot::open(tool_.disk(), path_a, kHeld));
+        TRY(b, state::Snapshot::open(tool_.disk(), path_b, kHeld));
         TRY(compared, state::compare_results(
                           *a, *b, [&](const auto& difference) { return print(difference); }));
         bool differ = false;

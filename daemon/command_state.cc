@@ -108,7 +108,8 @@ model::Status dump(SnapshotTool& tool, const StateOptions& options) {
 
 model::Result<bool> get_from(SnapshotTool& tool, const std::string& path,
                              const StateOptions& options) {
-    TRY(snapshot, state::Snapshot::open(tool.disk(), path));
+    // The daemon may remove a checkpoint while we read it.
+    TRY(snapshot, state::Snapshot::open(tool.disk(), path, {.hold_tables = true}));
     const state::Shapes shapes(snapshot->meta(), snapshot->inputs_text());
     TRY(only, number_of(shapes, options.reduction));
     const auto key = state::encoded_key(options.key);

@@ -192,12 +192,8 @@ model::Result<bool> Emitter::advance(Reduction& reduction, const Allowance& allo
             if (up_to == kNoTime || reduction.looked_up_to >= up_to) {
                 return false;
             }
-            TRY(ends, store_.windows_after(reduction.number, reduction.fired));
-            for (const model::EventTime end : ends) {
-                if (end <= up_to) {
-                    reduction.ends.push_back(end);
-                }
-            }
+            TRY(ends, store_.windows_after(reduction.number, reduction.fired, up_to));
+            reduction.ends.assign(ends.begin(), ends.end());
             reduction.looked_up_to = up_to;
             return true;
         }

@@ -9,7 +9,7 @@ namespace sluice::daemon {
 
 namespace {
 
-constexpr std::size_t kBatchRows = 4096;
+constexpr std::size_t kBatchRows = 1024;
 constexpr std::size_t kBatchTextBytes = 8 << 20;
 // A new guard is asked for at most so often; in between, records above it are folded and move
 // nothing.

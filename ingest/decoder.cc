@@ -4,6 +4,9 @@
 // brackets; what neither looks at (escapes, numbers, literals) is checked here. Members are matched
 // while they pass by, so that of duplicates the last wins.
 //
+// Most documents do not come so far: they have the shape of one that was walked (document_shape.h),
+// and only their values are looked at.
+//
 // Most documents hold no backslash. Then a text ends where the next token begins, less blanks and
 // the quote, and needs no look at its characters; a name needs only to be compared.
 
@@ -16,6 +19,7 @@
 #include <cstring>
 #include <functional>
 
+#include "ingest/document_shape.h"
 #include "state/model/invariant.h"
 #include "state/model/number.h"
 #include "state/model/time.h"
@@ -102,48 +106,26 @@ inline std::string_view trimmed(std::string_view token) {
 }
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-bool is_json_number(std::string_view t) {
-    const char* at = t.data();
-    const char* const end = at + t.size();
-    if (at != end && *at == '-') {
-        ++at;
-    }
-    if (at == end || !is_digit(*at)) {
+// The number that the 8 digits of `word` are, least byte first; false: they are not all digits.
+// After Lemire, "Quickly parsing eight digits" (2018).
+inline bool eight_digits(std::uint64_t word, std::uint64_t& number) {
+    constexpr std::uint64_t kZeros = kOnes * '0';
+    constexpr std::uint64_t kUpper = kOnes * 0xf0;
+    if (((word & kUpper) ^ kZeros) != 0 || (((word + kOnes * 6) & kUpper) ^ kZeros) != 0) {
         return false;
     }
-    if (*at == '0') {
-        ++at;
-    } else {
-        while (at != end && is_digit(*at)) {
-            ++at;
-        }
-    }
-    if (at != end && *at == '.') {
-        ++at;
-        if (at == end || !is_digit(*at)) {
-            return false;
-        }
-        while (at != end && is_digit(*at)) {
-            ++at;
-        }
-    }
-    if (at != end && (*at == 'e' || *at == 'E')) {
-        ++at;
-        if (at != end && (*at == '+' || *at == '-')) {
-            ++at;
-        }
-        if (at == end || !is_digit(*at)) {
-            return false;
-        }
-        while (at != end && is_digit(*at)) {
-            ++at;
-        }
-    }
-    return at == end;
+    word -= kZeros;
+    word = word * 10 + (word >> 8);  // pairs, in every other byte
+    constexpr std::uint64_t kPairs = 0x000000ff000000ffull;
+    number = ((word & kPairs) * (100 + (std::uint64_t{1000000} << 32)) +
+              ((word >> 16) & kPairs) * (1 + (std::uint64_t{10000} << 32))) >>
+             32;
+    return true;
 }
 
 // The integer that the text is, if it has at most 18 digits.
 inline std::optional<std::int64_t> short_integer(std::string_view t) {
+    static_assert(std::endian::native == std::endian::little);
     const bool negative = !t.empty() && t.front() == '-';
     if (negative) {
         t.remove_prefix(1);
@@ -152,6 +134,21 @@ inline std::optional<std::int64_t> short_integer(std::string_view t) {
         return std::nullopt;
     }
     std::int64_t v = 0;
+    if (t.size() > 8 && t.size() <= 16) {  // as timestamps are
+        std::uint64_t upper = 0;
+        std::uint64_t lower = 0;
+        std::memcpy(&upper, t.data(), 8);
+        std::memcpy(&lower, t.data() + t.size() - 8, 8);
+        const auto missing = static_cast<unsigned>(8 * (16 - t.size()));
+        if (missing > 0) {
+            upper = (upper << missing) | ((kOnes * '0') >> (64 - missing));
+        }
+        if (!eight_digits(upper, upper) || !eight_digits(lower, lower)) {
+            return std::nullopt;
+        }
+        v = static_cast<std::int64_t>(upper * 100'000'000 + lower);
+        return negative ? -v : v;
+    }
     for (const char c : t) {
         if (!is_digit(c)) {
             return std::nullopt;
@@ -273,6 +270,9 @@ bool unescape(const char* at, std::string& out) {
     }
 }
 
+constexpr std::size_t kShapes = 4;
+constexpr std::uint64_t kLearnEvery = 64;  // documents at least between two, once there are kShapes
+
 constexpr const char* kNotJson = "not JSON";
 constexpr const char* kBadEscape = "not JSON: invalid escape in a text";
 constexpr const char* kBadNumber = "not JSON: invalid number";
@@ -297,26 +297,28 @@ const char* reason_of(simdjson::error_code error) {
 
 bool in_calendar(EventTime t) { return t >= model::kFirstInstant && t <= model::kLastInstant; }
 
+inline std::optional<EventTime> integer_to_ms(std::int64_t v, std::int64_t per_second) {
+    if (per_second == 1000) {
+        return in_calendar(v) ? std::optional(v) : std::nullopt;
+    }
+    if (per_second > 1000) {
+        const EventTime t = model::floor_div(v, per_second / 1000);
+        return in_calendar(t) ? std::optional(t) : std::nullopt;
+    }
+    std::int64_t t = 0;
+    if (__builtin_mul_overflow(v, std::int64_t{1000}, &t) || !in_calendar(t)) {
+        return std::nullopt;
+    }
+    return t;
+}
+
 // Milliseconds, floored, of a number in a unit with `per_second` to the second; empty: outside the
 // years 0001 to 9999.
 std::optional<EventTime> to_ms(const Scalar& number, std::int64_t per_second) {
     // value × 1000 / per_second, where per_second is 1, 1e3, 1e6 or 1e9.
     switch (number.type) {
-        case Type::integer: {
-            const std::int64_t v = number.value.integer;
-            if (per_second == 1000) {
-                return in_calendar(v) ? std::optional(v) : std::nullopt;
-            }
-            if (per_second > 1000) {
-                const EventTime t = model::floor_div(v, per_second / 1000);
-                return in_calendar(t) ? std::optional(t) : std::nullopt;
-            }
-            std::int64_t t = 0;
-            if (__builtin_mul_overflow(v, std::int64_t{1000}, &t) || !in_calendar(t)) {
-                return std::nullopt;
-            }
-            return t;
-        }
+        case Type::integer:
+            return integer_to_ms(number.value.integer, per_second);
         case Type::decimal: {
             // The scale-18 number divided by (1e18 × per_second / 1000) is milliseconds.
             const model::int128 v = number.value.decimal;
@@ -385,7 +387,7 @@ std::expected<EventTime, const char*> event_time(const Scalar& value, config::Ti
     Scalar number = value;
     if (value.type == Type::text) {
         if (const auto integer = short_integer(value.value.text.view())) {
-            const auto t = to_ms(Scalar::of(*integer), units_per_second(unit));
+            const auto t = integer_to_ms(*integer, units_per_second(unit));
             if (!t) {
                 return std::unexpected(kFarTime);
             }
@@ -425,6 +427,8 @@ struct Decoder::Plan {
     std::vector<Names> headers;
     // Event time: from Kafka, from a column as it is decoded, or by a program over the whole batch.
     std::optional<std::uint32_t> time_column;
+    std::int64_t units_per_second = 0;  // of the event time as a number; 0: it is a date
+    bool from_kafka = false;            // any column is not from the document
 
     Plan(const config::Pipeline& pipeline, const std::vector<model::Partition>& table)
         : source(&pipeline.source), partitions(&table), columns(pipeline.fields.size()) {
@@ -435,6 +439,9 @@ struct Decoder::Plan {
             INVARIANT(source->timestamp.has_value(), "a timestamp is from Kafka or has a program");
             time_column = source->timestamp->plain_column();
         }
+        units_per_second = ingest::units_per_second(source->timestamp_unit);
+        from_kafka = !(topic.empty() && partition.empty() && offset.empty() && timestamp.empty() &&
+                       key.empty() && headers.empty());
     }
 
     void add(std::uint32_t c, const config::FieldSource& field) {
@@ -523,6 +530,29 @@ struct Decoder::Work {
     bool escapes = false;             // the document holds a backslash
     std::string unescaped;
 
+    // Shapes of documents that were met, most of them many times.
+    struct Shape {
+        DocumentShape layout;
+        std::vector<const Node*> wanted;
+    };
+    std::vector<Shape> shapes;
+    std::size_t fitted = 0;        // the shape of the last document that had one
+    std::uint64_t learned_at = 0;  // serial
+    bool learnable = false;        // the document being walked
+    std::vector<DocumentShape::Value> values;
+    std::vector<const Node*> wanted_nodes;
+    DocumentShape::Scan scan;
+    bool decode_by_shape(std::string_view document);
+    void note(std::string_view token, const Node* node) {
+        if (learnable) {
+            values.push_back({token, node != nullptr && node->column});
+            if (values.back().wanted) {
+                wanted_nodes.push_back(node);
+            }
+        }
+    }
+    void learn(std::string_view document);
+
     // Only if the event time is a computed one.
     model::Arena kept_arena;
     std::vector<Kept> kept;
@@ -574,6 +604,7 @@ struct Decoder::Work {
     void enter(const Node& node) {
         if (seen[node.number] == serial) {
             forget(node);
+            learnable = false;
         }
         seen[node.number] = serial;
     }
@@ -584,6 +615,7 @@ struct Decoder::Work {
     const char* walk(ondemand::value& value, const Node* node, std::uint32_t depth);
     const char* text(ondemand::value& value, std::string_view token, const Node* node);
     const char* number(std::string_view token, const Node* node);
+    bool set_number(std::string_view token, std::uint32_t column);
     const char* literal(std::string_view token, const Node* node, std::string_view word,
                         const Scalar& scalar);
     const Node* find(const Node& node, std::string_view name) const {
@@ -607,6 +639,7 @@ struct Decoder::Work {
 
     const char* document(std::string_view value);
     void kafka_columns(const Record& record);
+    bool short_time(std::uint32_t column, EventTime& time) const;
     void set_aside(const Record& record, std::string reason);
     void keep(const Record& record);
 
@@ -630,7 +663,9 @@ void Decoder::Work::remember(const Record& record) {
     }
     last.hash.reset();
     last.has_key = record.has_key;
-    last.key.assign(record.key);
+    if (record.has_key) {
+        last.key.assign(record.key);
+    }
     last.value_size = record.value.size();
     last.timestamp = record.timestamp;
 }
@@ -642,7 +677,7 @@ std::uint64_t Decoder::last_probe() const {
     }
     Record record;
     record.has_key = last.has_key;
-    record.key = last.key;
+    record.key = last.has_key ? std::string_view(last.key) : std::string_view();
     record.has_value = true;
     record.value = std::string_view(work_->padded.data(), last.value_size);
     record.timestamp = last.timestamp;
@@ -657,8 +692,9 @@ const char* Decoder::Work::text(ondemand::value& value, std::string_view token, 
     }
     const bool named = node != nullptr && node->column;
     if (!escapes) {
+        token = trimmed(token);
+        note(token, node);
         if (named) {
-            token = trimmed(token);
             set_text(*node->column, batch->records.arena.copy(token.substr(1, token.size() - 2)));
         }
         return nullptr;
@@ -674,27 +710,35 @@ const char* Decoder::Work::text(ondemand::value& value, std::string_view token, 
 
 const char* Decoder::Work::number(std::string_view token, const Node* node) {
     token = trimmed(token);
+    note(token, node);
     if (node == nullptr || !node->column) {
         return is_json_number(token) ? nullptr : kBadNumber;
     }
+    return set_number(token, *node->column) ? nullptr : kBadNumber;
+}
+
+// False: it is none.
+bool Decoder::Work::set_number(std::string_view token, std::uint32_t column) {
     if (const auto integer = short_integer(token)) {
-        set_integer(*node->column, *integer);
-        return nullptr;
+        set_integer(column, *integer);
+        return true;
     }
     const model::Computed read = model::parse_json_number(token);
     if (read.fault == model::Fault::unreadable) {
-        return kBadNumber;
+        return false;
     }
     model::count(batch->errors, read.fault);
-    set(*node->column, read.fault == model::Fault::none ? read.value : Scalar::null());
-    return nullptr;
+    set(column, read.fault == model::Fault::none ? read.value : Scalar::null());
+    return true;
 }
 
 const char* Decoder::Work::literal(std::string_view token, const Node* node, std::string_view word,
                                    const Scalar& scalar) {
-    if (trimmed(token) != word) {
+    token = trimmed(token);
+    if (token != word) {
         return kBadLiteral;
     }
+    note(token, node);
     if (node != nullptr && node->column) {
         set(*node->column, scalar);
     }
@@ -712,6 +756,7 @@ const char* Decoder::Work::walk(ondemand::value& value, const Node* node, std::u
         case '{': {
             if (node != nullptr && node->column) {
                 ++batch->errors.wrong_type;
+                learnable = false;
             }
             ondemand::object object;
             if (const auto error = value.get_object().get(object)) {
@@ -722,6 +767,7 @@ const char* Decoder::Work::walk(ondemand::value& value, const Node* node, std::u
         case '[': {
             if (node != nullptr && node->column) {
                 ++batch->errors.wrong_type;
+                learnable = false;
             }
             ondemand::array array;
             if (const auto error = value.get_array().get(array)) {
@@ -809,8 +855,15 @@ const char* Decoder::Work::document(std::string_view value) {
     if (value.starts_with("\xEF\xBB\xBF")) {
         return "not JSON: a byte order mark";
     }
-    escapes = std::memchr(padded.data(), '\\', value.size()) != nullptr;
     ++serial;
+    const std::string_view document(padded.data(), value.size());
+    if (decode_by_shape(document)) {
+        return nullptr;
+    }
+    escapes = std::memchr(padded.data(), '\\', value.size()) != nullptr;
+    values.clear();
+    wanted_nodes.clear();
+    learnable = !escapes && (shapes.size() < kShapes || serial - learned_at >= kLearnEvery);
 
     ondemand::document doc;
     if (const auto error =
@@ -833,9 +886,57 @@ const char* Decoder::Work::document(std::string_view value) {
         return reason;
     }
     const char* rest = nullptr;
-    return doc.current_location().get(rest) == simdjson::OUT_OF_BOUNDS
-               ? nullptr
-               : "text follows the JSON value";
+    if (doc.current_location().get(rest) != simdjson::OUT_OF_BOUNDS) {
+        return "text follows the JSON value";
+    }
+    if (learnable) {
+        learn(document);
+    }
+    return nullptr;
+}
+
+bool Decoder::Work::decode_by_shape(std::string_view document) {
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+        const std::size_t tried = (fitted + i) % shapes.size();
+        if (!shapes[tried].layout.fits(document, scan)) {
+            continue;
+        }
+        fitted = tried;
+        const auto& nodes = shapes[tried].wanted;
+        for (std::size_t k = 0; k < nodes.size(); ++k) {
+            const std::string_view token = scan.wanted[k];
+            const std::uint32_t column = *nodes[k]->column;
+            switch (token.front()) {
+                case '"':
+                    set_text(column,
+                             batch->records.arena.copy_padded(token.substr(1, token.size() - 2)));
+                    break;
+                case 't':
+                case 'f':
+                    set(column, Scalar::of(token.front() == 't'));
+                    break;
+                case 'n':
+                    break;  // it is null
+                default:
+                    set_number(token, column);
+            }
+        }
+        return true;
+    }
+    return false;
+}
+
+// Documents of equal shape come in long runs, or a few shapes take turns.
+void Decoder::Work::learn(std::string_view document) {
+    Shape shape{DocumentShape(document, values), wanted_nodes};
+    learned_at = serial;
+    if (shapes.size() < kShapes) {
+        fitted = shapes.size();
+        shapes.push_back(std::move(shape));
+        return;
+    }
+    fitted = (fitted + 1) % kShapes;
+    shapes[fitted] = std::move(shape);
 }
 
 void Decoder::Work::kafka_columns(const Record& record) {
@@ -867,6 +968,28 @@ void Decoder::Work::kafka_columns(const Record& record) {
         }
         set(wanted.column, value);
     }
+}
+
+// The event time, if it is an integer within the years or its text, as most are. False:
+// event_time() has to look. Members are read one by one, because a load of the whole right after
+// their stores stalls.
+bool Decoder::Work::short_time(std::uint32_t column, EventTime& time) const {
+    if (plan.units_per_second == 0) {
+        return false;
+    }
+    const model::Payload& value = cells[column].value[row];
+    std::optional<std::int64_t> integer;
+    if (cells[column].type[row] == Type::text) {
+        integer = short_integer({value.text.data, value.text.size});
+    } else if (cells[column].type[row] == Type::integer) {
+        integer = value.integer;
+    }
+    if (!integer) {
+        return false;
+    }
+    const auto ms = integer_to_ms(*integer, plan.units_per_second);
+    time = ms.value_or(time);
+    return ms.has_value();
 }
 
 void Decoder::Work::set_aside(const Record& record, std::string reason) {
@@ -917,7 +1040,9 @@ void Decoder::begin(DecodedBatch& batch, std::uint32_t partition, std::size_t ma
     records.watermark.resize(max_rows);
     records.columns.resize(plan_->columns);
     for (auto& column : records.columns) {
-        column.resize(max_rows);
+        if (column.type.size() < max_rows) {
+            column.resize(max_rows);
+        }
     }
     batch.append_time.resize(max_rows);
     Work& w = *work_;
@@ -961,7 +1086,9 @@ void Decoder::append(const Record& record) {
     } else if (const char* reason = w.document(record.value)) {
         w.set_aside(record, reason);
     } else {
-        w.kafka_columns(record);
+        if (plan_->from_kafka) {
+            w.kafka_columns(record);
+        }
         records.status[row] = RowStatus::ok;
         if (source.timestamp_from_kafka) {
             if (record.timestamp == -1) {
@@ -974,6 +1101,11 @@ void Decoder::append(const Record& record) {
                 records.timestamp[row] = record.timestamp;
             }
         } else if (plan_->time_column) {
+            if (w.short_time(*plan_->time_column, records.timestamp[row])) {
+                ++w.row;
+                records.rows = w.row;
+                return;
+            }
             const auto time =
                 event_time(records.columns[*plan_->time_column].at(row), source.timestamp_unit);
             if (time) {
@@ -1000,9 +1132,6 @@ void Decoder::finish() {
     records.status.resize(rows);
     records.watermark.resize(rows);
     batch.append_time.resize(rows);
-    for (auto& column : records.columns) {
-        column.resize(rows);
-    }
     const config::Source& source = *plan_->source;
     if (source.timestamp_from_kafka || plan_->time_column) {
         return;

@@ -49,8 +49,12 @@ using Queue = std::unique_ptr<rd_kafka_queue_t, QueueDeleter>;
 // The version that brought fetch.queue.backoff.ms.
 constexpr int kVersionWithBackoffSetting = 0x02020000;
 
-constexpr std::uint64_t kQueueMin = 256ull << 10;  // per partition
-constexpr std::uint64_t kQueueMax = 16ull << 20;
+// Per partition. What waits in a queue longer than some milliseconds has left the processor's
+// caches when it is read, and its memory has gone back to the system: both cost more than another
+// fetch.
+constexpr std::uint64_t kQueueMin = 256ull << 10;
+constexpr std::uint64_t kQueueMax = 2ull << 20;
+constexpr std::uint64_t kFetchBytes = 256ull << 10;
 
 struct Owned {
     const char* key;
@@ -251,7 +255,7 @@ model::Result<Conf> KafkaLog::Shared::conf(std::uint64_t partitions) const {
         {"fetch.wait.max.ms", "25"},
         {"fetch.error.backoff.ms", "100"},
         {"reconnect.backoff.max.ms", "2000"},
-        {"max.partition.fetch.bytes", std::to_string(std::min<std::uint64_t>(queue, 1 << 20))},
+        {"max.partition.fetch.bytes", std::to_string(std::min(queue, kFetchBytes))},
         {"client.id", "sluice"},
     };
     if (!settings.username.empty()) {

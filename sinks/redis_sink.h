@@ -84,7 +84,7 @@ struct SinkSettings {
     std::function<model::Result<std::string>()> password;
     std::size_t queue_rows = 1 << 18;           // results queued and in flight, roughly
     std::size_t queue_bytes = 64 << 20;         // of their keys and texts
-    std::size_t batch_commands = 512;           // per transaction; a result is never split
+    std::size_t batch_commands = 1024;          // per transaction; a result is never split
     std::size_t batch_bytes = 1 << 20;          // a target, passed by at most one result
     model::DurationMs reply_timeout_ms = 5000;  // then the connection is closed
     model::DurationMs idle_check_ms = 1000;     // fence and control hash are looked at so often

@@ -45,7 +45,9 @@ struct RecordBatch {
     std::vector<RowStatus> status;
     std::vector<EventTime>
         watermark;  // of this partition, before the record; set when the row is processed
-    std::vector<Column> columns;  // by column number of config::Fields
+    // By column number of config::Fields. They may be longer than `rows`: what a batch left behind
+    // is not cleared for the next one.
+    std::vector<Column> columns;
     Arena arena;
 
     void clear() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "state/model/invariant.h"
@@ -402,8 +403,11 @@ std::optional<ExactTotal> ExactTotal::from_bytes(std::string_view bytes) {
     all.fill(negative ? 0xff : 0);
     std::copy(bytes.begin(), bytes.end(), all.begin());
     ExactTotal total;
-    for (std::size_t i = 0; i < kMaxBytes; ++i) {
-        total.limb_[i / 8] |= static_cast<std::uint64_t>(all[i]) << (8 * (i % 8));
+    for (std::size_t i = 0; i < total.limb_.size(); ++i) {
+        std::uint64_t limb;
+        std::memcpy(&limb, all.data() + 8 * i, sizeof limb);
+        total.limb_[i] =
+            std::endian::native == std::endian::little ? limb : __builtin_bswap64(limb);
     }
     return total;
 }

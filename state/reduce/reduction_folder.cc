@@ -70,11 +70,17 @@ ReductionFolder::ReductionFolder(FoldSettings settings)
 
 ReductionFolder::~ReductionFolder() = default;
 
-SliceTable& ReductionFolder::table_of(Slice& slice) {
+void ReductionFolder::fold_into(Slice& slice, const FoldInput& input,
+                                std::span<const std::uint8_t> rev, model::ValueErrors& errors) {
     if (!slice.table) {
         slice.table = pool_->take();
     }
-    return *slice.table;
+    SliceTable& table = *slice.table;
+    const std::size_t rows = table.rows();
+    const std::size_t bytes = table.bytes();
+    table.fold(input, rev, errors);
+    rows_ += table.rows() - rows;
+    bytes_ += table.bytes() - bytes;
 }
 
 FoldCounts ReductionFolder::fold(const FoldInput& input,
@@ -88,7 +94,7 @@ FoldCounts ReductionFolder::fold(const FoldInput& input,
     }
     if (processing_window) {
         const model::EventTime end = processing_window->end;
-        table_of(slices_[{end, end}]).fold(input, {}, errors);
+        fold_into(slices_[{end, end}], input, {}, errors);
         counts.folded = input.rows.size();
         greatest_deadline_ =
             std::max(greatest_deadline_, model::saturating_add(end, settings_.allowed_lateness_ms));
@@ -151,7 +157,7 @@ void ReductionFolder::fold_event_time(const FoldInput& input, FoldCounts& counts
     if (groups_.size() == 1 && counts.late == 0) {
         const auto rev =
             any_rev ? std::span<const std::uint8_t>(rev_) : std::span<const std::uint8_t>();
-        table_of(*groups_[0].slice).fold(input, rev, errors);
+        fold_into(*groups_[0].slice, input, rev, errors);
         return;
     }
 
@@ -186,11 +192,13 @@ void ReductionFolder::fold_event_time(const FoldInput& input, FoldCounts& counts
         if (any_rev) {
             rev = std::span(sorted_rev_).subspan(g.begin, g.rows);
         }
-        table_of(*g.slice).fold(part, rev, errors);
+        fold_into(*g.slice, part, rev, errors);
     }
 }
 
 SealedSlice ReductionFolder::let_go(Slices::node_type node) {
+    rows_ -= node.mapped().table->rows();
+    bytes_ -= node.mapped().table->bytes();
     auto back_to_pool = [pool = pool_](const SliceTable* table) {
         // The deleter runs when nobody reads the table any more; it was made non-const.
         pool->give(std::unique_ptr<SliceTable>(const_cast<SliceTable*>(table)));
@@ -221,22 +229,6 @@ std::vector<SealedSlice> ReductionFolder::seal() {
         pool_->expect(sealed.size(), true);
     }
     return sealed;
-}
-
-std::size_t ReductionFolder::rows() const {
-    std::size_t sum = 0;
-    for (const auto& [id, slice] : slices_) {
-        sum += slice.table->rows();
-    }
-    return sum;
-}
-
-std::size_t ReductionFolder::bytes() const {
-    std::size_t sum = 0;
-    for (const auto& [id, slice] : slices_) {
-        sum += slice.table->bytes();
-    }
-    return sum;
 }
 
 }  // namespace sluice::state

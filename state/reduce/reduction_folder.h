@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -86,8 +87,8 @@ class ReductionFolder {
     model::EventTime greatest_deadline() const { return greatest_deadline_; }
 
     std::size_t slices() const { return slices_.size(); }
-    std::size_t rows() const;   // over all slices held
-    std::size_t bytes() const;  // what the rows take, for the memory budget
+    std::size_t rows() const { return rows_; }    // over all slices held
+    std::size_t bytes() const { return bytes_; }  // what the rows take, for the memory budget
 
     const FoldSettings& settings() const { return settings_; }
 
@@ -111,12 +112,15 @@ class ReductionFolder {
 
     void fold_event_time(const FoldInput& input, FoldCounts& counts, model::ValueErrors& errors);
     std::uint32_t group_of(model::EventTime window_end);
-    SliceTable& table_of(Slice& slice);
+    void fold_into(Slice& slice, const FoldInput& input, std::span<const std::uint8_t> rev,
+                   model::ValueErrors& errors);
     SealedSlice let_go(Slices::node_type node);
 
     const FoldSettings settings_;
     const std::shared_ptr<Pool> pool_;  // shared with sealed tables: they may outlive the folder
     Slices slices_;
+    std::size_t rows_ = 0;   // of all of them
+    std::size_t bytes_ = 0;  // of all of them
     std::uint64_t calls_ = 0;
     model::EventTime greatest_deadline_ = model::kBeforeAll;
 

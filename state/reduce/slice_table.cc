@@ -19,13 +19,13 @@ using model::Scalar;
 using model::Type;
 using model::uint128;
 
-constexpr int kBlockBits = 9;
+constexpr int kBlockBits = 7;  // a slice of a backlog often holds few rows
 constexpr std::uint32_t kBlockRows = 1U << kBlockBits;
 constexpr std::uint32_t kPartRows = 64 * 1024;  // a part with more splits
 constexpr int kLeastSlotBits = 4;
 // Beyond it a part doubles instead: only hashes that hardly differ get there.
 constexpr int kMostDepth = 16;
-constexpr std::size_t kArenaBlock = 16 * 1024;
+constexpr std::size_t kArenaBlock = 4 * 1024;
 // A slot's 8 bytes at the mean load.
 constexpr std::size_t kIndexBytesPerRow = 16;
 constexpr std::uint32_t kLeastTextRoom = 16;

@@ -114,6 +114,9 @@ bool Completion::step() {
         again_at_ms_ = 0;
         if (auto chosen = choose(); !chosen) {
             give_up(chosen.error());
+        } else if (!job_ && given_up_.empty()) {
+            const std::lock_guard lock(mutex_);
+            report_.problem.clear();  // what it was about is done, or gone
         }
         publish();
         return job_.has_value();

@@ -397,12 +397,16 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
             InOrder<TablePart> parts(
                 options_.writers, options_.writers,
                 [this](TablePart& part, unsigned) { part.status = write_table(part); });
+            std::vector<std::unique_ptr<TablePart>> spare;  // their memory is there already
             const auto take = [&]() -> model::Status {
-                const auto part = parts.take();
-                TRY(std::move(part->status));
-                auto& files = part->family == Family::standard ? run.standard : run.brief;
-                files[part->file].checksum = part->files.front().checksum;
-                run.bytes += part->bytes;
+                auto done = parts.take();
+                TRY(std::move(done->status));
+                auto& files = done->family == Family::standard ? run.standard : run.brief;
+                files[done->file].checksum = done->files.front().checksum;
+                run.bytes += done->bytes;
+                done->rows.clear();
+                done->files.clear();
+                spare.push_back(std::move(done));
                 return {};
             };
             std::unique_ptr<TablePart> part;
@@ -441,7 +445,12 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                     ++run.slices;
                 }
                 if (part == nullptr) {
-                    part = std::make_unique<TablePart>();
+                    if (spare.empty()) {
+                        part = std::make_unique<TablePart>();
+                    } else {
+                        part = std::move(spare.back());
+                        spare.pop_back();
+                    }
                     part->family = family;
                 }
                 part->add(prefix, at, rows.row());
@@ -579,10 +588,14 @@ model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
 }
 
 model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
-                                 std::set<model::EventTime>& ends) const {
-    // Of one more than any slice end: the first byte string that is no longer of this number.
+                                 model::EventTime up_to, std::set<model::EventTime>& ends) const {
+    // Behind the greatest end there can be: the first byte string that is no longer of this number.
     std::string end;
-    append_big_endian(end, number + 1);
+    if (up_to == model::kAfterAll) {
+        append_big_endian(end, number + 1);
+    } else {
+        end = time_prefix(number, up_to + 1);
+    }
     const rocksdb::Slice upper(end);
     auto options = read_options();
     options.fill_cache = true;
@@ -590,7 +603,7 @@ model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
     {
         const std::lock_guard lock(tables_mutex_);
         for (auto it = tables_.upper_bound({number, after});
-             it != tables_.end() && it->first.first == number; ++it) {
+             it != tables_.end() && it->first <= std::pair(number, up_to); ++it) {
             ends.insert(it->first.second);
         }
     }
@@ -602,7 +615,7 @@ model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
             return model::corrupt("a row's key in RocksDB is too short");
         }
         ends.insert(row->slice_end);
-        if (row->slice_end == model::kAfterAll) {
+        if (row->slice_end == up_to) {
             break;
         }
         iterator->Seek(time_prefix(number, row->slice_end + 1));
@@ -614,16 +627,17 @@ model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
 }
 
 model::Result<std::vector<model::EventTime>> Store::windows_after(std::uint32_t reduction,
-                                                                  model::EventTime after) const {
+                                                                  model::EventTime after,
+                                                                  model::EventTime up_to) const {
     after = std::max(after, dropped_->frontier(reduction));
-    if (after == model::kAfterAll) {
+    if (after >= up_to) {
         return std::vector<model::EventTime>{};
     }
     std::set<model::EventTime> ends;
     const std::lock_guard swap(swap_mutex_);
-    TRY(add_windows(reduction, after, ends));
+    TRY(add_windows(reduction, after, up_to, ends));
     for (const FormerRows& former : former_of(reduction)) {
-        TRY(add_windows(former.number, after, ends));
+        TRY(add_windows(former.number, after, up_to, ends));
     }
     return std::vector<model::EventTime>(ends.begin(), ends.end());
 }

@@ -147,9 +147,11 @@ class Store {
         std::uint32_t reduction, model::EventTime slice_end,
         std::optional<RowPosition> after = std::nullopt) const;
 
-    // Ends of the slices of a reduction that hold rows and end after `after`, ascending.
-    model::Result<std::vector<model::EventTime>> windows_after(std::uint32_t reduction,
-                                                               model::EventTime after) const;
+    // Ends of the slices of a reduction that hold rows and end after `after`, ascending, not behind
+    // `up_to`. Costs a look into RocksDB for each of them.
+    model::Result<std::vector<model::EventTime>> windows_after(
+        std::uint32_t reduction, model::EventTime after,
+        model::EventTime up_to = model::kAfterAll) const;
 
     // From now on slices at or below `frontier` are expired. Lets tables and whole files go. Never
     // moves back. Blocks on the disk when files can go.
@@ -196,7 +198,7 @@ class Store {
                      const std::optional<RowPosition>& after,
                      std::vector<std::unique_ptr<RowCursor>>& sources) const;
     model::Status add_windows(std::uint32_t number, model::EventTime after,
-                              std::set<model::EventTime>& ends) const;
+                              model::EventTime up_to, std::set<model::EventTime>& ends) const;
     // Takes the tables out that `gone` picks; they are let go by the caller, outside the lock.
     template <class Gone>
     Tables take_out(const Gone& gone);

@@ -1,6 +1,10 @@
 // A disk that refuses everything that writes: for those who look into what is not theirs.
 #pragma once
 
+#include <map>
+#include <memory>
+#include <string>
+
 #include "state/io/disk.h"
 
 namespace sluice::state {
@@ -10,6 +14,14 @@ class ReadOnlyDisk final : public Disk {
  public:
     explicit ReadOnlyDisk(Disk& disk) : disk_(disk) {}
 
+    // Opens the file now: open() goes on giving it when its owner has removed it. Before anybody
+    // else uses this disk.
+    model::Status hold(const std::string& path) {
+        TRY(file, disk_.open(path));
+        held_[path] = std::move(file);
+        return {};
+    }
+
     model::Result<std::unique_ptr<WritableFile>> create(const std::string& path) override {
         return refuse(path);
     }
@@ -17,6 +29,9 @@ class ReadOnlyDisk final : public Disk {
         return refuse(path);
     }
     model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
+        if (const auto held = held_.find(path); held != held_.end()) {
+            return std::make_unique<Held>(held->second);
+        }
         return disk_.open(path);
     }
     model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path) override {
@@ -48,11 +63,23 @@ class ReadOnlyDisk final : public Disk {
     std::string_view name() const override { return disk_.name(); }
 
  private:
+    struct Held final : ReadableFile {
+        explicit Held(std::shared_ptr<const ReadableFile> of) : file(std::move(of)) {}
+        model::Result<std::size_t> read(std::uint64_t offset, std::size_t bytes,
+                                        char* to) const override {
+            return file->read(offset, bytes, to);
+        }
+        std::uint64_t size() const override { return file->size(); }
+
+        const std::shared_ptr<const ReadableFile> file;
+    };
+
     static std::unexpected<model::Error> refuse(const std::string& path) {
         return model::unavailable(path + ": is only read");
     }
 
     Disk& disk_;
+    std::map<std::string, std::shared_ptr<const ReadableFile>> held_;
 };
 
 }  // namespace sluice::state

@@ -254,6 +254,11 @@ model::Status Snapshot::verify(const Progress& progress) {
 model::Status Snapshot::open_database() {
     Database& database = *database_;
     if (database.rocks == nullptr) {
+        for (const FileMeta& file : database.meta.files) {
+            if (database.options.hold_tables && file.name.ends_with(".sst")) {
+                TRY(database.only_read.hold(database.path + "/" + file.name));
+            }
+        }
         database.env = make_rocks_env(database.only_read);
         StoreOptions options;
         options.directory = database.path;

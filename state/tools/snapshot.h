@@ -32,6 +32,9 @@ class Snapshot {
     struct Options {
         std::uint64_t cache_bytes = 32ull << 20;
         int open_files = 512;
+        // Opens every table before the first row is read: of a checkpoint whose daemon runs, and
+        // may remove it meanwhile.
+        bool hold_tables = false;
     };
 
     // Reads the manifest and the recorded inputs. Errors: corrupt, invalid (written by a newer

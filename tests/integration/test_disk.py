@@ -6,7 +6,7 @@ import pathlib
 from harness import daemon as program
 from harness import disk
 from harness import waiting
-from test_savepoint import Base, SHORT, SOURCE
+from test_savepoint import Base, SHORT, SOURCE, bytes_of
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -44,6 +44,35 @@ class Place(Base):
         said = program.command("check", config, "--offline").stdout
         self.assertIn("takes at most", said)
         self.assertIn("1.0 GiB of checkpoints", said)
+
+
+class Stall(Base):
+    def test_a_start_that_does_not_move_says_so(self):
+        daemon = self.make(state='checkpoint = { every = "100ms" }')
+        self.read(daemon)
+        daemon.wait_status(lambda status: len(status["checkpoints"]) > 1, "checkpoints")
+        daemon.kill()
+        newest = max((daemon.state / "checkpoints").iterdir(), key=lambda path: int(path.name.split(".")[0]))
+        manifest = newest / "MANIFEST.json"
+        manifest.unlink()
+        os.mkfifo(manifest)  # whoever opens it waits, as for a dead disk
+        daemon.start()
+        status = daemon.wait_status(lambda status: status["restore"]["stalled_ms"] > 0, "stalled")
+        self.assertEqual(status["state"], "restoring")
+        self.assertEqual(status["restore"]["phase"], "locate")
+        (condition,) = [c for c in status["conditions"] if c["name"] == "restore"]
+        self.assertFalse(condition["ok"])
+        self.assertIn("no progress for", condition["reason"])
+        self.assertRegex(daemon.get("/metrics")[1].decode(), r"sluice_restore_stalled_seconds\{[^}]*\} 1[0-9]")
+        self.assertIn("the start is stalled", daemon.log())
+        writer = os.open(manifest, os.O_WRONLY)
+        manifest.unlink()
+        os.close(writer)
+        status = daemon.wait_ready()
+        self.assertEqual(status["restore"]["stalled_ms"], 0)
+        self.assertEqual([r["path"] for r in status["restore"]["rejected"]], [str(newest)])
+        daemon.kill()
+        self.finish(daemon)
 
 
 class Full(Base):
@@ -87,6 +116,53 @@ class Full(Base):
         daemon.kill()
         self.finish(daemon)
 
+    def test_full_at_stepped_sizes_while_it_writes(self):
+        daemon = self.make_small(state='checkpoint = { every = "100ms" }')
+        config = pathlib.Path(daemon.config)
+        # Below the reserve nothing is begun; here it is to fail in the middle of something.
+        config.write_text(config.read_text().replace('reserve = "16MiB"', 'reserve = "1B"'))
+        self.read(daemon)
+        self.take(daemon, "kept")
+        kept = bytes_of(daemon.state / "savepoints" / "kept")
+        deaths = 0
+        for leave in (2 << 20, 512 << 10, 200 << 10, 100 << 10, 48 << 10, 16 << 10, 0):
+            filler = self.fill(leave)
+            self.produce(300)
+            program.command("savepoint", daemon.config, "--name", f"at-{leave}", environment=daemon.environment)
+
+            def noticed():
+                status = daemon.status() if daemon.alive() else None
+                return not daemon.alive() or (
+                    status is not None
+                    and (
+                        any(not c["ok"] for c in status["conditions"])
+                        or status["checkpoints_failed"] > 0
+                        or sum(p["next_offset"] for p in status["partitions"]) == sum(self.ends().values())
+                    )
+                )
+
+            waiting.until(noticed, f"the disk with {leave} bytes left is noticed", 60)
+            filler.unlink()
+            # What RocksDB cannot go on from ends the run; the service manager starts it again.
+            if not daemon.alive() or daemon.process.poll() is not None:
+                self.assertEqual(daemon.wait_exit(), 74, daemon.log_tail())
+                deaths += 1
+                daemon.start()
+            try:
+                daemon.wait_read(self.ends())
+            except AssertionError:
+                self.assertEqual(daemon.wait_exit(), 74, daemon.log_tail())
+                deaths += 1
+                daemon.start()
+                daemon.wait_read(self.ends())
+            daemon.wait_ready()
+            for savepoint in self.savepoints(daemon):
+                done = program.command("savepoint", "verify", savepoint)
+                self.assertEqual(done.returncode, 0, f"half a savepoint: {done.stdout}{done.stderr}")
+        self.assertEqual(bytes_of(daemon.state / "savepoints" / "kept"), kept)
+        daemon.kill()
+        self.finish(daemon)
+
     def test_the_ballast_makes_room_for_the_last_snapshot(self):
         daemon = self.make_small(state='checkpoint = { every = "1h" }')
         self.read(daemon)
@@ -122,7 +198,9 @@ class Full(Base):
         daemon.kill()
         other = self.make(name=f"{self.topic}-b", state_directory="b", file="b.toml", folder="b")
         other.start("--from", taken["path"])
-        self.started_from(other, taken["path"])
+        status = self.started_from(other, taken["path"])
+        self.assertEqual(status["restore"]["phase"], "done")
+        self.assertEqual(status["restore"]["bytes"], status["restore"]["total_bytes"])
         other.wait_read(self.ends())
         other.kill()
         self.assertEqual(other.run("--until", "end"), 0, other.log_tail())

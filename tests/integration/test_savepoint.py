@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 
 from harness import daemon as program
 from harness import traffic, waiting
@@ -302,6 +303,24 @@ class Savepoint(Base):
         shutil.rmtree(daemon.state / "checkpoints")
         daemon.start()
         self.started_from(daemon, daemon.state / "savepoints" / "later")
+        daemon.kill()
+        self.finish(daemon)
+
+    def test_without_a_daemon_the_rate_is_kept_to(self):
+        daemon = self.make(more='[savepoint]\nrate = "10KiB"')
+        self.read(daemon)
+        daemon.wait_status(lambda status: len(status["checkpoints"]) > 1, "checkpoints")
+        daemon.kill()
+        begun = time.monotonic()
+        self.take(daemon, "slow")
+        took = time.monotonic() - begun
+        sizes = sorted(path.stat().st_size for path in (daemon.state / "savepoints" / "slow").iterdir())
+        tables = [path.stat().st_size for path in (daemon.state / "savepoints" / "slow").glob("*.sst")]
+        self.assertGreater(len(tables), 0, sizes)
+        # All but the last piece is waited for; a slow machine only takes longer.
+        self.assertGreaterEqual(took, (sum(tables) - max(sizes)) / 10240)
+        self.assertTrue(self.no_links(daemon.state / "savepoints" / "slow"))
+        daemon.start()
         daemon.kill()
         self.finish(daemon)
 

@@ -44,6 +44,7 @@ struct Part {
 
 struct Row {
     std::int64_t rev = 0;
+    bool reached = false;               // by a record that was not held off by the future guard
     std::map<std::string, Part> parts;  // by value
 };
 
@@ -210,6 +211,7 @@ class Rules {
             }
             Row& row = reduced.rows[{document["k"].get<std::string>(), start}];
             row.rev += reduction.event_time && end <= watermark ? 1 : 0;
+            row.reached |= !reduction.event_time || timestamp <= place.cap;
             for (const std::string& name : reduction.values) {
                 row.parts[name].fold(value, {timestamp, partition.id, place.next});
             }
@@ -221,7 +223,8 @@ class Rules {
         Reduced& reduced = reduced_[reduction.id];
         for (auto at = reduced.rows.begin(); at != reduced.rows.end();) {
             const auto& [key, start] = at->first;
-            if (start + reduction.window_ms > until) {
+            // At the end, what only future-guarded records reached stays open.
+            if (start + reduction.window_ms > until || !at->second.reached) {
                 ++at;
                 continue;
             }

@@ -26,6 +26,7 @@ namespace sluice::simulation {
 namespace {
 
 constexpr char kDirectory[] = "/state";
+constexpr std::int64_t kFutureMs = 3'600'000;    // no clock of a run comes near
 constexpr std::uint64_t kStepsOfALife = 60'000;  // more than any healthy life needs
 constexpr int kLivesWithFailingDisks = 15;       // then it may come to its end
 
@@ -142,6 +143,7 @@ class Simulation {
     Jobs jobs_;
     config::Decisions decisions_;
     int reductions_made_ = 0;
+    bool future_ = false;  // some records have timestamps that the future guard holds off
     bool edits_ = false;
     std::uint64_t memory_bytes_ = 0;  // 0: as the file says
     std::uint64_t reserve_bytes_ = 0;
@@ -320,6 +322,9 @@ void Simulation::produce() {
     event_time_ += random_.between(0, 60);
     SimulatedRecord record;
     record.timestamp = event_time_ - random_.between(0, random_.one_in(12) ? 2500 : 150);
+    if (future_ && random_.one_in(50)) {
+        record.timestamp += kFutureMs + random_.between(0, 3000);
+    }
     if (random_.one_in(30)) {
         record.value = "not json";
     } else if (!random_.one_in(40)) {
@@ -801,6 +806,7 @@ Run Simulation::run() {
     static_cast<void>(disk_->make_directory(kDirectory));
     static_cast<void>(disk_->sync_directory("/"));
     disk_fails_ = seed_ % 3 == 0;
+    future_ = seed_ % 4 == 0;
     if (disk_fails_) {
         reserve_bytes_ = random_.one_in(2) ? 0 : 20'000;
     }

@@ -584,5 +584,159 @@ RC_GTEST_FIXTURE_PROP(AgainstAnotherParser, ReadsTheSameValues, ()) {
     }
 }
 
+// ---- What a decoder has learned from earlier documents
+
+class LearnedShapes : public DecoderTest {
+ protected:
+    std::vector<std::uint32_t> columns;
+    LearnedShapes() {
+        pipeline.source.timestamp_from_kafka = false;
+        pipeline.source.timestamp = compiled(pipeline, "time");
+        for (const char* path : {"a", "geo.b", "list[1]", "longer_than_eight"}) {
+            columns.push_back(column_of(pipeline, path));
+        }
+    }
+    // All that a decoder says of one row.
+    std::string told(const DecodedBatch& b, std::size_t row) const {
+        std::string out;
+        for (const SetAside& letter : b.set_aside) {
+            if (letter.row == row) {
+                out += letter.reason;
+            }
+        }
+        if (b.records.status[row] == RowStatus::ok) {
+            out += std::to_string(b.records.timestamp[row]);
+            for (const std::uint32_t column : columns) {
+                const model::Scalar value = b.records.columns[column].at(row);
+                out += '|' + std::to_string(static_cast<int>(value.type)) + ' ';
+                model::append_printed(out, value);
+            }
+        }
+        return out;
+    }
+    // Decodes the documents one after another, and each by a decoder that has seen no other.
+    void same_as_alone(const std::vector<std::string>& documents) {
+        Decoder learned(pipeline, kTable);
+        std::vector<TestRecord> records;
+        for (const std::string& document : documents) {
+            records.push_back({.value = document});
+        }
+        decode(learned, records, batch);
+        model::ValueErrors alone_errors;
+        for (std::size_t i = 0; i < documents.size(); ++i) {
+            Decoder alone(pipeline, kTable);
+            DecodedBatch b;
+            decode(alone, {records[i]}, b);
+            alone_errors += b.errors;
+            ASSERT_EQ(told(batch, i), told(b, 0)) << documents[i];
+        }
+        EXPECT_EQ(batch.errors.overflow, alone_errors.overflow);
+        EXPECT_EQ(batch.errors.wrong_type, alone_errors.wrong_type);
+    }
+};
+
+TEST_F(LearnedShapes, AreNoReasonToReadADocumentDifferently) {
+    const std::string known =
+        R"({"time": 1700000000000, "a": "x", "geo": {"b": 1.5, "c": "y"}, "list": [1, 2]})";
+    const auto with = [&](const std::string& from, const std::string& to) {
+        std::string document = known;
+        document.replace(document.find(from), from.size(), to);
+        return document;
+    };
+    std::vector<std::string> documents(3, known);
+    for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+             {"\"x\"", "\"\""},
+             {"\"x\"",
+              "\"longer than a block of sixteen bytes, and than one of sixty-four bytes, too\""},
+             {"\"x\"", "null"},
+             {"\"x\"", "true"},
+             {"\"x\"", "false"},
+             {"\"x\"", "falsy"},
+             {"\"x\"", "tru"},
+             {"\"x\"", "-17"},
+             {"\"x\"", "017"},
+             {"\"x\"", "1e400"},
+             {"\"x\"", "-"},
+             {"\"x\"", ""},
+             {"\"x\"", "{}"},
+             {"\"x\"", "[\"x\"]"},
+             {"\"x\"", "\"x\",\"a\":\"z\""},
+             {"\"x\"", "\"x\\n\""},
+             {"\"x\"", "\"x\n\""},
+             {"\"x\"", "\"x\x01\""},
+             {"\"x\"", "\"\u00e4\""},
+             {"\"x\"", "\"\xc3\""},
+             {"\"x\"", "\"x"},
+             {"\"y\"", "\"\xc3\""},
+             {"\"y\"", "01"},
+             {"\"c\"", "\"d\""},
+             {"\"geo\"", "\"gem\""},
+             {"1700000000000", "\"1700000000001\""},
+             {"1700000000000", "\"170000000000x\""},
+             {"1700000000000", "\"17000000000:0\""},
+             {"1700000000000", "\"-62135596800001\""},
+             {"1700000000000", "12345678"},
+             {"1700000000000", "123456789"},
+             {"1700000000000", "1234567890123456"},
+             {"1700000000000", "1.7e12"},
+             {"1700000000000", "null"},
+             {"2]", "2, 3]"},
+             {"2]", "]"},
+             {"]}", "]} "},
+             {"]}", "]}}"},
+             {"]}", "]"},
+             {", \"list\": [1, 2]", ""},
+         }) {
+        documents.push_back(with(from, to));
+        documents.push_back(known);
+    }
+    for (std::size_t length = 0; length < known.size(); ++length) {
+        documents.push_back(known.substr(0, length));
+    }
+    same_as_alone(documents);
+}
+
+TEST_F(LearnedShapes, AreReplacedWhenTheStreamChanges) {
+    std::vector<std::string> documents;
+    for (int shape = 0; shape < 12; ++shape) {
+        const std::string blanks(static_cast<std::size_t>(shape), ' ');
+        for (int i = 0; i < 100; ++i) {
+            documents.push_back("{" + blanks + "\"time\":" + std::to_string(1'700'000'000'000 + i) +
+                                ",\"longer_than_eight\":" + std::to_string(i) + "}" + blanks);
+            documents.push_back("{\"time\":\"" + std::to_string(i) + "\",\"a\":\"" + blanks +
+                                "\"}");
+        }
+    }
+    same_as_alone(documents);
+}
+
+RC_GTEST_FIXTURE_PROP(LearnedShapes, AgreeOnMutatedDocuments, ()) {
+    auto json = nlohmann::json::object();
+    json["time"] = 1'700'000'000'000;
+    json["a"] = arbitrary_json(1);
+    json["geo"] = arbitrary_json(2);
+    json["z"] = arbitrary_json(2);
+    const std::string known = json.dump();
+    std::vector<std::string> documents{known, known};
+    for (int i = 0; i < 20; ++i) {
+        std::string text = known;
+        const auto at = *rc::gen::inRange<std::size_t>(0, text.size());
+        switch (*rc::gen::inRange(0, 3)) {
+            case 0:
+                text.erase(at, 1);
+                break;
+            case 1:
+                text.insert(at, 1, *rc::gen::arbitrary<char>());
+                break;
+            default:
+                text[at] = *rc::gen::element('{', '}', '[', ']', ',', ':', '"', '\\', '0', 'e', '.',
+                                             ' ', 'u', '\x80');
+        }
+        documents.push_back(text);
+    }
+    same_as_alone(documents);
+    RC_ASSERT(!HasFailure());
+}
+
 }  // namespace
 }  // namespace sluice::ingest

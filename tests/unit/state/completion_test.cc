@@ -124,6 +124,60 @@ TEST(CompletionTest, WaitsForRoomAndGoesOnByItself) {
     expect_whole(disk);
 }
 
+// The disk is full at every size and every operation fails once: the savepoint is whole at every
+// time, and complete when there is room.
+TEST(CompletionTest, TroubleWithTheDiskLosesNothingAndItGoesOnByItself) {
+    for (const std::string folder : {"", "/mine"}) {
+        const auto make = [] {
+            auto disk = std::make_unique<SimulatedDisk>(1);
+            EXPECT_TRUE(disk->make_directory("/state"));
+            EXPECT_TRUE(disk->make_directory("/mine"));
+            take_both(*disk, "s");
+            return disk;
+        };
+        const auto check = [&](SimulatedDisk& disk, Behind& behind, std::uint64_t at) {
+            ASSERT_EQ(savepoints(disk, folder).size(), 1u) << at;
+            expect_whole(disk, folder);
+            disk.set_budget(std::nullopt);
+            behind.finish();
+            EXPECT_EQ(behind.completion.report().problem, "") << at;
+            const auto all = savepoints(disk, folder);
+            ASSERT_EQ(all.size(), 1u) << at;
+            EXPECT_EQ(all[0].info.path, folder.empty() ? "/state/savepoints/s" : "/mine/s");
+            EXPECT_EQ(all[0].shared_bytes, 0u) << at;
+            expect_whole(disk, folder);
+        };
+        std::uint64_t needed = 0;
+        std::uint64_t operations = 0;
+        {
+            const auto disk = make();
+            const auto used = disk->used_bytes();
+            const auto before = disk->operations();
+            Behind behind(*disk, folder);
+            behind.finish();
+            needed = disk->used_bytes() - used;
+            operations = disk->operations() - before;
+        }
+        ASSERT_GT(needed, 1000u);
+        for (std::uint64_t room = 0; room < needed; room += 1 + needed / 50) {
+            const auto disk = make();
+            disk->set_budget(disk->used_bytes() + room);
+            Behind behind(*disk, folder);
+            for (int round = 0; round < 30; ++round) {
+                behind.completion.step();
+            }
+            check(*disk, behind, room);
+        }
+        for (std::uint64_t at = 1; at <= operations; ++at) {
+            const auto disk = make();
+            disk->fail_at(disk->operations() + at);
+            Behind behind(*disk, folder);
+            behind.finish();
+            check(*disk, behind, at);
+        }
+    }
+}
+
 TEST(CompletionTest, MovesToTheUsersFolder) {
     SimulatedDisk disk(1);
     ASSERT_TRUE(disk.make_directory("/state"));

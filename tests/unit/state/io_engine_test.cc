@@ -880,6 +880,7 @@ TEST_F(Protocol, AStreamReadsAheadAndTheOrderOfCompletionsDoesNotMatter) {
         auto file = create("f");
         ASSERT_TRUE(file->append(bytes));
     }
+    script_.most_in_flight_ = 0;  // the writer's
     script_.answer = [](const IoRequest& request) {
         return request.kind == IoRequest::Kind::read ? kLater : kAsAsked;
     };
@@ -891,7 +892,7 @@ TEST_F(Protocol, AStreamReadsAheadAndTheOrderOfCompletionsDoesNotMatter) {
         std::this_thread::yield();
     }
     EXPECT_TRUE(all.get() == bytes);
-    EXPECT_LE(script_.most_in_flight(), 4u + 1);
+    EXPECT_LE(script_.most_in_flight(), 4u);
 }
 
 TEST_F(Protocol, AStreamThatComesBackEarlyGoesOnAndAnErrorIsOne) {

@@ -50,14 +50,14 @@ TEST(Portable, HoldsEverythingWhateverTheCodecAndTheBlocks) {
 TEST(Portable, TheBytesAndWhatIsReadAreThoseOfOneThread) {
     for (const auto compression : {Compression::none, Compression::zstd}) {
         auto options = small_blocks(compression);
-        const auto stream = stream_of(300, options);
+        const auto stream = stream_of(100, options);
         const auto expected = value_of(read(stream));
         for (const unsigned threads : {1U, 3U}) {
             options.threads = threads;
-            EXPECT_EQ(stream_of(300, options), stream) << threads << " threads";
+            EXPECT_EQ(stream_of(100, options), stream) << threads << " threads";
             EXPECT_EQ(value_of(read(stream, threads)), expected);
             // Damage is found at the same place, whoever finds it.
-            for (std::size_t at = 100; at < stream.size(); at += stream.size() / 50) {
+            for (std::size_t at = 100; at < stream.size(); at += stream.size() / 20) {
                 auto damaged = stream;
                 damaged[at] = static_cast<char>(damaged[at] ^ 1);
                 const auto alone = read(damaged), together = read(damaged, threads);

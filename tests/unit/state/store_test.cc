@@ -361,6 +361,18 @@ RC_GTEST_PROP(StoreProperty, IsAMapOfCounts, ()) {
                 RC_ASSERT(scan_all(*p->store, r, slice.second) == counts);
             }
             RC_ASSERT(*p->store->windows_after(r, model::kBeforeAll) == ends);
+            for (std::size_t upper = 0; upper < ends.size(); ++upper) {
+                for (std::size_t lower = 0; lower <= upper; ++lower) {
+                    const std::vector<model::EventTime> between(
+                        ends.begin() + static_cast<std::ptrdiff_t>(lower) + 1,
+                        ends.begin() + static_cast<std::ptrdiff_t>(upper) + 1);
+                    RC_ASSERT(*p->store->windows_after(r, ends[lower], ends[upper]) == between);
+                    RC_ASSERT(*p->store->windows_after(r, ends[lower] - 1, ends[upper] - 1) ==
+                              std::vector<model::EventTime>(
+                                  ends.begin() + static_cast<std::ptrdiff_t>(lower),
+                                  ends.begin() + static_cast<std::ptrdiff_t>(upper)));
+                }
+            }
         }
     }
     // Resumed scans see what is behind their position.

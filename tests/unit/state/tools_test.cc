@@ -216,7 +216,7 @@ TEST(Snapshot, RowsOfManyTablesAreMerged) {
 
 TEST(Snapshot, ADamagedTableIsAnErrorOrNotPartOfTheRows) {
     const auto disk = new_disk();
-    ASSERT_OK(import_text(*disk, "/state/a", some_lines(3, 60)));
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(3, 10)));
     const auto expected = value_of(dump_text(*disk, "/state/a"));
     const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
     const auto dump = [&]() -> model::Result<std::string> {
@@ -244,7 +244,7 @@ TEST(Snapshot, ADamagedTableIsAnErrorOrNotPartOfTheRows) {
         }
         ASSERT_EQ(value_of(dump()), expected);
     }
-    EXPECT_GT(detected, 3000);
+    EXPECT_GT(detected, 1000);
 }
 
 TEST(Snapshot, VerifyNamesTheFile) {
@@ -399,11 +399,36 @@ TEST(Snapshot, RowsOfAFormerDefinitionAreReadAsThePresentOne) {
     const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
     const auto of_b = value_of(snapshot->rows_of_key(1, key_of("b")));
     std::vector<model::EventTime> ends;
-    for (ASSERT_OK(of_b->next()); of_b->valid(); ASSERT_OK(of_b->next())) {
+    ASSERT_OK(of_b->next());
+    while (of_b->valid()) {
         EXPECT_EQ(of_b->key().reduction, 1u);
         ends.push_back(of_b->key().slice_end);
+        ASSERT_OK(of_b->next());
     }
     EXPECT_EQ(ends, (std::vector<model::EventTime>{2000, 4000}));
+}
+
+TEST(Snapshot, HeldTablesOutliveTheirNames) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(3, 200)));
+    for (const bool hold : {true, false}) {
+        const auto snapshot =
+            value_of(Snapshot::open(*disk, "/state/a", {.open_files = 1, .hold_tables = hold}));
+        ASSERT_OK(snapshot->rows());  // the database is open
+        for (const auto& name : value_of(disk->list("/state/a"))) {
+            if (name.ends_with(".sst")) {
+                ASSERT_OK(disk->rename("/state/a/" + name, "/state/" + name));
+            }
+        }
+        const auto rows = value_of(snapshot->rows());
+        const auto first = rows->next();
+        EXPECT_EQ(first.has_value(), hold);
+        for (const auto& name : value_of(disk->list("/state"))) {
+            if (name.ends_with(".sst")) {
+                ASSERT_OK(disk->rename("/state/" + name, "/state/a/" + name));
+            }
+        }
+    }
 }
 
 TEST(Compare, TellsTheResultsThatDifferInWindowsThatBothHaveWritten) {
@@ -427,10 +452,12 @@ TEST(Compare, TellsTheResultsThatDifferInWindowsThatBothHaveWritten) {
     right.reductions[0].fired = 4000;
     auto inputs = tool_inputs();  // another value, and another expression for the old one
     inputs.replace(inputs.find("sum(price) / count()"), 20, "sum(price) / 2");
-    inputs.insert(inputs.find(R"(["n", "count()"], ["share")"), R"(["more", "count()"], )");
+    inputs.insert(inputs.find(R"json(["n", "count()"], ["share")json"),
+                  R"json(["more", "count()"], )json");
     right.reductions[0].schema = "v1;count();sum(price)";
-    import("/state/a", left, tool_inputs(),
-           {{"gone", 2000, 1}, {"same", 3000, 2}, {"x", 3000, 3}, {"l", 4000, 2}, {"open", 5000, 2}});
+    import(
+        "/state/a", left, tool_inputs(),
+        {{"gone", 2000, 1}, {"same", 3000, 2}, {"x", 3000, 3}, {"l", 4000, 2}, {"open", 5000, 2}});
     import("/state/b", right, inputs,
            {{"same", 3000, 2}, {"x", 3000, 2}, {"r", 4000, 2}, {"open", 5000, 9}});
     const auto a = value_of(Snapshot::open(*disk, "/state/a"));
