@@ -315,6 +315,9 @@ void Snapshotter::retain() {
     const auto tidy = [&]() -> model::Status {
         const auto& paths = catalogue_.paths();
         if (!disk_.info(paths.initialized())) {
+            // The folders are as new as the snapshot: without their names a state that claims to
+            // have had one would have lost it.
+            TRY(disk_.sync_directory(paths.root));
             TRY(write_file_durably(disk_, paths.initialized(), "sluice\n"));
         }
         for (const auto& reduction : result_.meta.reductions) {

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TREE = pathlib.Path(os.environ.get("SLUICE_MUTANT_TREE", ROOT / "build" / "release" / "tests" / "mutants"))
 
 SIMULATION = [str(TREE / "mutant_simulation"), "--seeds", "600"]
-WRITER = [str(TREE / "mutant_io_engine_test")]
+WRITER = [str(TREE / "mutant_io_engine_test"), "--gtest_filter=Protocol.OnlyTheFullLengthCounts"]
 SINK = [str(TREE / "mutant_redis_sink_test")]
 READINESS = [
     str(ROOT / "tests" / "integration" / "run.py"),

@@ -821,6 +821,42 @@ TEST(Restore, ReadsEveryByteAfterDamageWasFoundInUse) {
     }
 }
 
+// A power cut at every operation of the very first checkpoint: where the state says that it has had
+// one, it has it. The names of its folders are as new as the checkpoint.
+TEST(Snapshotter, TheFirstCheckpointIsThereWhereTheStateSaysSo) {
+    for (std::uint64_t operation = 1, marked = 0;; ++operation) {
+        for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+            const auto disk = new_disk(seed);
+            std::uint64_t last = 0;
+            {
+                Process p(*disk);
+                ASSERT_OK(p.start());
+                disk->crash_at(disk->operations() + operation, simulation::CrashKind::power);
+                SnapshotJob job;
+                job.number = 1;
+                job.meta = meta_of(1);
+                job.inputs_text = "settings";
+                p.snapshotter->submit(std::move(job));
+                while (p.snapshotter->step() && !disk->crashed()) {
+                }
+                last = disk->crashed() ? 0 : operation;
+            }
+            if (last != 0) {
+                ASSERT_GT(marked, 0u) << "no cut came between the mark and the end";
+                return;
+            }
+            const auto after = disk->after_crash(1);
+            if (after->info("/state/INITIALIZED")) {
+                ++marked;
+                Catalogue catalogue(*after, StatePaths{"/state"});
+                const auto entries = catalogue.list();
+                ASSERT_TRUE(entries && entries->size() == 1 && entries->front().meta)
+                    << "operation " << operation << " seed " << seed;
+            }
+        }
+    }
+}
+
 // A power cut or a kill at every operation of the third checkpoint: the next start finds a whole
 // snapshot, the second or the third, never less and nothing in between, and cleans up.
 class SnapshotCrash : public testing::TestWithParam<simulation::CrashKind> {};
