@@ -34,6 +34,17 @@ ttl = "none"
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
+def unaccounted(state):
+    """Files of a state directory that belong to nothing, while no checkpoint is being made."""
+    found = sorted((state / "live").iterdir())[1:]
+    found += state.rglob("*.partial")
+    for path in (state / "checkpoints").iterdir():
+        manifest = path / "MANIFEST.json"
+        named = {file["name"] for file in json.loads(manifest.read_text())["files"]} if manifest.exists() else set()
+        found += [file for file in path.iterdir() if file.name not in named | {"MANIFEST.json"}]
+    return found
+
+
 class Questions(Base):
     """No record is late here, so that two runs over the same records have the same results, however often
     one of them was interrupted."""
@@ -243,17 +254,6 @@ class Questions(Base):
         self.assertEqual({**self.results(f"{self.topic}-{before}"), **found}, expected)
         self.check_changes()
 
-    def nothing_leaked(self, daemon):
-        """What lies in the state directory of a daemon that runs belongs to something."""
-        unknown = []
-        for path in (daemon.state / "checkpoints").iterdir():
-            manifest = path / "MANIFEST.json"
-            named = {file["name"] for file in json.loads(manifest.read_text())["files"]} if manifest.exists() else set()
-            unknown += [file for file in path.iterdir() if file.name not in named | {"MANIFEST.json"}]
-        unknown += sorted((daemon.state / "live").iterdir())[1:]
-        unknown += [path for path in daemon.state.rglob("*.partial")]
-        self.assertEqual(unknown, [])
-
     def test_kills_during_a_restore_and_during_the_next_one(self):
         large, row = self.large(30_000)
         mount = disk.mount_small(self, self.folder, 64 << 20)
@@ -287,7 +287,7 @@ class Questions(Base):
 
     def test_dying_in_the_restore_of_a_restore(self):
         large, row = self.large(100)
-        daemon = self.another("again", SHORT + LONG)
+        daemon = self.another("again", SHORT + LONG, state='checkpoint = { every = "1h" }')
         for point in ("restore.linked", "restore.opened", "begin.noted", "restore.linked", "snapshot.linked",
                       "restore.opened", "snapshot.committed", "begin.first_checkpoint", "restore.linked",
                       "restore.opened", "restore.opened"):
@@ -296,7 +296,7 @@ class Questions(Base):
         self.begin_again(daemon, large)
         self.assertEqual(daemon.wait_ready()["restore"]["rejected"], [])
         self.assertEqual(self.live(daemon, *row["key"]), row)
-        self.nothing_leaked(daemon)
+        self.assertEqual(unaccounted(daemon.state), [])
         self.has_fired_as_uninterrupted(daemon, "first")
 
     def test_every_snapshot_damaged_is_65_and_each_is_named(self):
@@ -391,3 +391,67 @@ class Questions(Base):
         self.assertEqual(bytes_of(savepoint), before)
         self.assertEqual(self.live(daemon, *row["key"]), row)
         self.has_fired_as_uninterrupted(daemon, "first")
+
+
+class Year(Base):
+    """Very many checkpoints and kills on one disk, with windows of event time and of processing time."""
+
+    KILLS = 10
+    KEEP = 3
+
+    def taken_up(self, folder):
+        """(bytes on disk, files): what several names share counts once. Files may go while it counts."""
+        inodes, files = {}, 0
+        for place, _, names in os.walk(folder):
+            for name in names:
+                try:
+                    about = os.lstat(os.path.join(place, name))
+                except FileNotFoundError:
+                    continue
+                inodes[about.st_ino] = about.st_blocks * 512
+                files += 1
+        return sum(inodes.values()), files
+
+    def ceilings(self, config):
+        """What `sluice check` says of the disk: (of the directory but for twice the live state, of checkpoints)."""
+        said = program.command("check", config, "--offline").stdout
+        size = r"([0-9.]+) ([KMG]?i?B)"
+        found = re.search(rf"takes at most {size} of disk \({size} of checkpoints, .* and twice the live state", said)
+        self.assertIsNotNone(found, said)
+        return float(found[1]) * UNITS[found[2]], float(found[3]) * UNITS[found[4]]
+
+    def test_hundreds_of_checkpoints_and_kills_stay_below_the_ceiling(self):
+        reductions = "".join(COUNTED.replace("ID", time).replace("TIME", time) for time in ("event", "processing"))
+        config = self.configure(
+            reductions, source=SOURCE, sink='result_retention = "1s"', dead_letter='max_bytes = "1MiB"',
+            state=f'checkpoint = {{ every = "10ms", keep = {self.KEEP}, max_bytes = "1MiB" }}',
+        )
+        everything, checkpoints = self.ceilings(config)
+        daemon = self.sluice(config)
+        self.record_redis()
+        total, steady = 0, None
+        for _ in range(self.KILLS):
+            daemon.start()
+            first = newest = max((c["id"] for c in daemon.wait_ready()["checkpoints"]), default=0)
+            target, files = first + self.random.randrange(20, 50), []
+            while newest < target:
+                self.produce(10)
+                newest = max(c["id"] for c in daemon.wait_ready()["checkpoints"])
+                live, _ = self.taken_up(daemon.state / "live")
+                size, count = self.taken_up(daemon.state)
+                self.assertLess(size, everything + 2 * live)
+                self.assertLess(self.taken_up(daemon.state / "checkpoints")[0], checkpoints)
+                # One is being made, and one is going.
+                self.assertLessEqual(len(os.listdir(daemon.state / "checkpoints")), self.KEEP + 2)
+                self.assertEqual(len(os.listdir(daemon.state / "live")), 1)
+                if newest > first + self.KEEP:
+                    files.append(count)
+            daemon.kill()
+            total += newest - first
+            steady = steady or max(files)
+            self.assertLessEqual(min(files), steady, "as many files as before the first kill, and no more")
+            print(f"{newest - first} checkpoints, {min(files)} to {max(files)} files, {size} bytes", flush=True)
+        print(f"{total} checkpoints, {self.KILLS} kills", flush=True)
+        self.finish(daemon)
+        self.assertEqual(unaccounted(daemon.state), [])
+        self.assertEqual(len(os.listdir(daemon.state / "checkpoints")), self.KEEP)

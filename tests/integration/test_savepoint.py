@@ -534,16 +534,19 @@ class Savepoint(Base):
 
 
 class Scale(Base):
-    """One snapshot, any number of workers."""
+    """One snapshot, any number of workers and of partitions."""
 
     partitions = 4
 
-    def test_workers_from_one_savepoint(self):
+    def test_workers_and_added_partitions_from_one_savepoint(self):
         daemon = self.make(more="[threads]\nworkers = 2")
         self.read(daemon)
         taken = self.take(daemon, "base")
         daemon.kill()
         self.produce(600)
+        with self.kafka.admin() as admin:
+            admin.add_partitions(self.topic, 6)
+        traffic.produce(self.kafka, self.topic, 6, self.stream, 600, self.random)
         results = []
         for workers in (1, 2, 4):
             self.redis.call("FLUSHALL")
