@@ -557,3 +557,11 @@ class Scale(Base):
             self.assertTrue(results[-1])
         self.assertEqual(results[0], results[1])
         self.assertEqual(results[0], results[2])
+        # What was final before the savepoint apart: as of a run over everything, so of all six partitions.
+        self.redis.call("FLUSHALL")
+        whole = self.make(state_directory="whole", file="whole.toml", folder="whole")
+        self.assertEqual(whole.run("--until", "end"), 0, whole.log_tail())
+        found = self.database()
+        self.assertEqual(results[0], {key: found[key] for key in results[0]})
+        last = max(int(key.rsplit(b":", 1)[1]) for key in found if not key.startswith(b"sluice:"))
+        self.assertIn(last, {int(key.rsplit(b":", 1)[1]) for key in results[0]})
