@@ -1,6 +1,7 @@
 #include "daemon/live_snapshot.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "daemon/exit_code.h"
 #include "daemon/snapshot_list.h"
@@ -29,7 +30,13 @@ std::expected<std::string, TargetError> taken_now(const Target& target) {
     if (taken->status != 200) {
         return std::unexpected(TargetError{kExitNoSnapshot, "no checkpoint: " + taken->body});
     }
-    return newest_of(target);
+    // Of this answer: the status is made anew only now and then, and may not have it yet.
+    const auto answer = nlohmann::json::parse(taken->body, nullptr, false);
+    const auto path = answer.is_object() ? answer.find("path") : answer.end();
+    if (path == answer.end() || !path->is_string()) {
+        return std::unexpected(TargetError{kExitNoSnapshot, "no checkpoint: " + taken->body});
+    }
+    return path->get<std::string>();
 }
 
 }  // namespace

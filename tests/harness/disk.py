@@ -1,7 +1,10 @@
 """A small file system of its own, to be filled."""
 
 import errno
+import fcntl
+import os
 import shutil
+import struct
 import subprocess
 
 
@@ -29,3 +32,20 @@ def fill(mount, leave):
             if full.errno != errno.ENOSPC:
                 raise
     return filler
+
+
+def cut_power(mount):
+    """The file system stops at this instant, as if the power had gone: what it had not written is lost,
+    and whoever uses it gets errors."""
+    shutdown, without_the_log = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
+    root = os.open(mount, os.O_RDONLY)
+    try:
+        fcntl.ioctl(root, shutdown, struct.pack("I", without_the_log))
+    finally:
+        os.close(root)
+
+
+def give_power_back(mount):
+    """Mounts what is left. Nobody may have a file of it open."""
+    subprocess.run(["umount", mount], check=True)
+    subprocess.run(["mount", "-o", "loop", mount.parent / "disk.img", mount], check=True)

@@ -553,16 +553,19 @@ class Savepoint(Base):
 
 
 class Scale(Base):
-    """One snapshot, any number of workers."""
+    """One snapshot, any number of workers and of partitions."""
 
     partitions = 4
 
-    def test_workers_from_one_savepoint(self):
+    def test_workers_and_added_partitions_from_one_savepoint(self):
         daemon = self.make(more="[threads]\nworkers = 2")
         self.read(daemon)
         taken = self.take(daemon, "base")
         daemon.kill()
         self.produce(600)
+        with self.kafka.admin() as admin:
+            admin.add_partitions(self.topic, 6)
+        traffic.produce(self.kafka, self.topic, 6, self.stream, 600, self.random)
         results = []
         for workers in (1, 2, 4):
             self.redis.call("FLUSHALL")
@@ -573,3 +576,11 @@ class Scale(Base):
             self.assertTrue(results[-1])
         self.assertEqual(results[0], results[1])
         self.assertEqual(results[0], results[2])
+        # What was final before the savepoint apart: as of a run over everything, so of all six partitions.
+        self.redis.call("FLUSHALL")
+        whole = self.make(state_directory="whole", file="whole.toml", folder="whole")
+        self.assertEqual(whole.run("--until", "end"), 0, whole.log_tail())
+        found = self.database()
+        self.assertEqual(results[0], {key: found[key] for key in results[0]})
+        last = max(int(key.rsplit(b":", 1)[1]) for key in found if not key.startswith(b"sluice:"))
+        self.assertIn(last, {int(key.rsplit(b":", 1)[1]) for key in results[0]})
