@@ -7,7 +7,7 @@ import signal
 import threading
 
 from harness import daemon as program
-from harness import traffic
+from harness import traffic, waiting
 from harness.world import World
 from oracle import journal, settings
 
@@ -150,6 +150,30 @@ class Change(World):
         pathlib.Path(daemon.config).write_text(text)
         self.edit(daemon, AFTER + OTHER)
         daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+        self.assertEqual(len(self.reloads(daemon)), 2)
+
+    def test_a_hup_during_a_reload_waits_for_its_end(self):
+        daemon = self.sluice(self.write(BEFORE))
+        self.record_redis()
+        daemon.start()
+        daemon.wait_ready()
+        self.produce(600)
+        daemon.wait_read(self.ends())
+        self.redis.pause()  # what is over cannot be delivered
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.edit(daemon, AFTER)
+        daemon.process.send_signal(signal.SIGHUP)
+        waiting.until(lambda: len(self.reloads(daemon)) == 1, "the first reload's barrier")
+        self.edit(daemon, AFTER + OTHER)
+        daemon.process.send_signal(signal.SIGHUP)
+        self.redis.resume()
         daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
         self.produce(300)
         daemon.wait_read(self.ends())
