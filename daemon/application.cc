@@ -204,6 +204,7 @@ int Application::run() {
     }
     settle_checkpoint_requests(true);
     settle_savepoint_requests(true);
+    running_ = false;
     answer_reload();
     finish_reload(model::cancelled("the daemon stops"));
     std::optional<Engine::Failure> failure;
@@ -222,6 +223,11 @@ int Application::run() {
                          : "stopped without the wanted savepoint, the last complete snapshot is "
                            "kept: " +
                                report.savepoint_problem);
+    }
+    if (!was_running && !stop_savepoint_.empty()) {
+        return leave(kExitNoSnapshot,
+                     "stopped without the wanted savepoint: a reload had just ended; its "
+                     "checkpoint is kept");
     }
     if (was_running && !stop_savepoint_.empty()) {
         log_info("savepoint",
@@ -430,6 +436,9 @@ bool Application::begin_anew() {
         seen_ = {};
     }
     running_ = false;
+    if (draining_.exchange(false)) {
+        drain_requested_ = true;  // whoever had begun it is gone: it begins again
+    }
     begin_.store(false);
     threads_stop_.store(false);
     workers_open_.store(0);
@@ -481,8 +490,12 @@ void Application::finish_reload(model::Result<std::string> verdict) {
     }
 }
 
-// All or nothing: the file is read and judged before anything is asked of the engine.
+// All or nothing: the file is read and judged before anything is asked of the engine. It is judged
+// by the settings that it replaces: while others are about to take over, the request waits.
 void Application::answer_reload() {
+    if (running_ && !stop_requested_ && (reload_ || engine_->reload_planned())) {
+        return;
+    }
     std::vector<Done> requests;
     {
         std::lock_guard lock(requests_mutex_);
@@ -502,8 +515,8 @@ void Application::answer_reload() {
                    .dump() +
                "\n");
     };
-    if (!running_ || stop_requested_ || reload_) {
-        answer(model::unavailable(reload_ ? "a reload is under way" : "no reload is possible now"));
+    if (!running_ || stop_requested_) {
+        answer(model::unavailable("no reload is possible now"));
         return;
     }
     config::Loaded loaded = config::load(options_.file, options_.set, environment_);
@@ -961,11 +974,11 @@ void Application::request_savepoint(std::string name, Done done) {
             return;
         }
     }
+    std::lock_guard lock(requests_mutex_);  // with it held, the engine stays
     if (!running_flag_.load(std::memory_order_acquire) || stop_requested_ || draining_) {
         done(model::unavailable("no savepoint can be taken now"));
         return;
     }
-    std::lock_guard lock(requests_mutex_);
     if (name.empty()) {
         name = new_savepoint_name();
     }
@@ -997,13 +1010,14 @@ void Application::settle_savepoint_requests(bool stopping) {
             return true;
         }
         if (stopping) {
-            request.done(model::cancelled("the daemon stops"));
+            request.done(model::cancelled("the daemon stops, or goes on with other settings"));
         }
         return stopping;
     });
 }
 
 void Application::remove_savepoint(std::string name, Done done) {
+    std::lock_guard lock(requests_mutex_);  // with it held, the engine stays
     if (!running_flag_.load(std::memory_order_acquire)) {
         done(model::unavailable("nothing can be removed now"));
         return;
@@ -1021,11 +1035,11 @@ void Application::remove_savepoint(std::string name, Done done) {
 }
 
 void Application::request_checkpoint(Done done) {
+    std::lock_guard lock(requests_mutex_);  // with it held, the engine stays
     if (!running_flag_.load(std::memory_order_acquire) || stop_requested_) {
         done(model::unavailable("no checkpoint can be taken now"));
         return;
     }
-    std::lock_guard lock(requests_mutex_);
     checkpoint_requests_.emplace_back(engine_->coordinator().request_checkpoint(), std::move(done));
     coordinator_bell_.ring();
 }
@@ -1040,7 +1054,7 @@ void Application::settle_checkpoint_requests(bool stopping) {
             return true;
         }
         if (stopping) {
-            request.second(model::cancelled("the daemon stops"));
+            request.second(model::cancelled("the daemon stops, or goes on with other settings"));
         }
         return stopping;
     });

@@ -385,8 +385,11 @@ bool Coordinator::decide_reload() {
     if (reloading_) {
         return finish_reload();
     }
-    if (live_) {
+    if (live_ && !stopping_ && !forced_) {  // an end that has begun goes first, and is the last
         std::lock_guard lock(mutex_);
+        if (!savepoints_wanted_.empty()) {
+            return false;  // asked for before: they are of the old settings
+        }
         if (wanted_reload_) {
             reload_ = std::exchange(wanted_reload_, std::nullopt);
         }
@@ -1136,7 +1139,11 @@ bool Coordinator::decide_end() {
         if (parts_.clock.steady_ms() - stopping_since_ms_ < kStopPatienceMs) {
             return false;
         }
-        last_checkpoint_ok_.store(true);
+        std::lock_guard lock(mutex_);
+        if (!stop_savepoint_.empty()) {
+            report_.savepoint_problem = "a reload is under way";
+        }
+        last_checkpoint_ok_.store(stop_savepoint_.empty());
         outcome_.store(Outcome::finished, std::memory_order_release);
         return true;
     }

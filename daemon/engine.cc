@@ -413,7 +413,8 @@ bool Engine::plan_reload() {
             start_.reload = Reload{borrowed(pipeline_), options_.decisions};
         }
     }
-    if (start_.reload) {
+    reload_planned_ = start_.reload.has_value();
+    if (reload_planned_) {
         options_.say("the settings changed: the recorded ones run until the replay is over");
     }
     return true;

@@ -127,6 +127,9 @@ class Engine {
     // The snapshots that are there when the run begins, newest first. From stage `sink` on.
     const std::vector<state::CheckpointSummary>& kept() const { return kept_; }
     bool fresh_start() const { return fresh_start_; }
+    // This run ends with a reload that was decided at its start. From the stage behind `restore`
+    // on.
+    bool reload_planned() const { return reload_planned_; }
     bool share_holds(const model::Partition& partition) const;
 
  private:
@@ -177,6 +180,7 @@ class Engine {
     bool gap_accepted_ = false;
     bool forget_ = false;  // begin empty, whatever is there
     bool fresh_start_ = false;
+    bool reload_planned_ = false;
     std::vector<state::CheckpointSummary> kept_;
     std::string source_lacks_;     // what Kafka no longer has of what the restore needs
     std::string from_;             // Options::from, or that of a start that was interrupted

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,15 @@ constexpr std::int64_t kProgressNs = 200'000'000;
 constexpr std::size_t kMostLineBytes = 64 << 20;
 constexpr unsigned kMostThreads = 4;
 
+// Who looks into a snapshot that its owner may remove holds all of its tables open.
+void allow_many_files() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));  // else fewer have to do
+    }
+}
+
 }  // namespace
 
 SnapshotTool::SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk)
@@ -31,6 +41,7 @@ SnapshotTool::SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk)
 
 model::Result<std::unique_ptr<SnapshotTool>> SnapshotTool::open(std::string what,
                                                                 std::optional<std::uint64_t> rate) {
+    allow_many_files();
     state::DiskOptions options;
     options.bytes_per_second = rate.value_or(0);
     TRY(opened, state::open_disk(options));

@@ -810,19 +810,28 @@ std::uint64_t Store::bytes_between(std::uint32_t reduction, model::EventTime aft
     if (after >= up_to) {
         return 0;
     }
+    std::uint64_t sum = bytes_under(reduction, after, up_to);
+    for (const FormerRows& former : former_of(reduction)) {
+        sum += bytes_under(former.number, after, up_to);
+    }
+    return sum;
+}
+
+std::uint64_t Store::bytes_under(std::uint32_t number, model::EventTime after,
+                                 model::EventTime up_to) const {
     std::string end;
     if (up_to == model::kAfterAll) {
-        append_big_endian(end, reduction + 1);
+        append_big_endian(end, number + 1);
     } else {
-        end = time_prefix(reduction, up_to + 1);
+        end = time_prefix(number, up_to + 1);
     }
-    const std::string begin = time_prefix(reduction, after + 1);
+    const std::string begin = time_prefix(number, after + 1);
     const rocksdb::Range range(begin, end);
     rocksdb::SizeApproximationOptions options;
     options.include_files = true;
     std::uint64_t bytes = 0;
-    const auto status = rocks_->db->GetApproximateSizes(
-        options, rocks_->handle(family_of(reduction)), &range, 1, &bytes);
+    const auto status = rocks_->db->GetApproximateSizes(options, rocks_->handle(family_of(number)),
+                                                        &range, 1, &bytes);
     return status.ok() ? bytes : 0;
 }
 

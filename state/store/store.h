@@ -193,12 +193,15 @@ class Store {
     explicit Store(const StoreOptions& options);
     Family family_of(std::uint32_t reduction) const;
     std::vector<FormerRows> former_of(std::uint32_t reduction) const;
-    // One number's share of scan() and windows_after(). `swap_mutex_` is held.
+    // One number's share of scan(), windows_after() and bytes_between(). `swap_mutex_` is held by
+    // the first two.
     void add_sources(std::uint32_t number, model::EventTime slice_end,
                      const std::optional<RowPosition>& after,
                      std::vector<std::unique_ptr<RowCursor>>& sources) const;
     model::Status add_windows(std::uint32_t number, model::EventTime after, model::EventTime up_to,
                               std::set<model::EventTime>& ends) const;
+    std::uint64_t bytes_under(std::uint32_t number, model::EventTime after,
+                              model::EventTime up_to) const;
     // Takes the tables out that `gone` picks; they are let go by the caller, outside the lock.
     template <class Gone>
     Tables take_out(const Gone& gone);

@@ -7,7 +7,7 @@ import signal
 import threading
 
 from harness import daemon as program
-from harness import traffic
+from harness import traffic, waiting
 from harness.world import World
 from oracle import journal, settings
 
@@ -191,6 +191,55 @@ class Change(World):
         self.assertEqual(daemon.terminate(), 0)
         self.finish(daemon)
         self.assertEqual(len(self.reloads(daemon)), 2)
+
+    def test_a_hup_during_a_reload_waits_for_its_end(self):
+        daemon = self.sluice(self.write(BEFORE))
+        self.record_redis()
+        daemon.start()
+        daemon.wait_ready()
+        self.produce(600)
+        daemon.wait_read(self.ends())
+        self.redis.pause()  # what is over cannot be delivered
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.edit(daemon, AFTER)
+        daemon.process.send_signal(signal.SIGHUP)
+        waiting.until(lambda: len(self.reloads(daemon)) == 1, "the first reload's barrier")
+        self.edit(daemon, AFTER + OTHER)
+        daemon.process.send_signal(signal.SIGHUP)
+        self.redis.resume()
+        daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+        self.assertEqual(len(self.reloads(daemon)), 2)
+
+    def test_a_drain_during_a_reload_comes_behind_it(self):
+        daemon = self.sluice(self.write(BEFORE))
+        self.record_redis()
+        daemon.start()
+        daemon.wait_ready()
+        self.produce(600)
+        daemon.wait_read(self.ends())
+        self.redis.pause()
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.edit(daemon, AFTER)
+        daemon.process.send_signal(signal.SIGHUP)
+        waiting.until(lambda: len(self.reloads(daemon)) == 1, "the reload's barrier")
+        environment = {"RUNTIME_DIRECTORY": str(daemon.runtime)}
+        drain = threading.Thread(
+            target=program.command,
+            args=("stop", daemon.config, "--drain"),
+            kwargs={"environment": environment},
+        )
+        drain.start()
+        waiting.until(lambda: "draining" in daemon.log(), "the drain")
+        self.redis.resume()
+        self.assertEqual(daemon.wait_exit(), 0)
+        drain.join()
 
     def test_what_breaks_state_is_refused_until_it_is_given_up(self):
         daemon = self.sluice(self.write(BEFORE))

@@ -571,6 +571,7 @@ TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
     EXPECT_EQ(scan_all(*p.store, kNew, 100), (Counts{{"a", 1}, {"b", 2}}));
     EXPECT_EQ(scan_all(*p.store, kNew, 200), (Counts{{"a", 12}, {"c", 16}}));
     EXPECT_EQ(*p.store->windows_after(kNew, 0), (std::vector<model::EventTime>{100, 200}));
+    EXPECT_GT(p.store->bytes_between(kNew, 0, 100), 0u) << "retained results have a budget";
     EXPECT_TRUE(scan_all(*p.store, kBrief, 100).empty());
     // They expire together.
     ASSERT_OK(p.store->set_dropped(kNew, 100));
