@@ -189,7 +189,7 @@ class Questions(Base):
         shutil.copytree(large, mount / "savepoint")
         notices = program.Notices(str(self.folder / "notify"))
         self.addCleanup(notices.close)
-        # It stops before its first instruction, and gets the processor in slices from there on: as slow
+        # It stops before its first instruction, and gets the processor in slices from there on: it is as slow
         # as the producer beside it likes.
         daemon = self.another("slow", SHORT + LONG)
         daemon.environment["NOTIFY_SOCKET"] = notices.path
@@ -400,7 +400,7 @@ class Year(Base):
     KEEP = 3
 
     def taken_up(self, folder):
-        """(bytes on disk, files): what several names share counts once. Files may go while it counts."""
+        """(bytes, files): what several names share counts once. Files may go while it counts."""
         inodes, files = {}, 0
         for place, _, names in os.walk(folder):
             for name in names:
@@ -408,7 +408,7 @@ class Year(Base):
                     about = os.lstat(os.path.join(place, name))
                 except FileNotFoundError:
                     continue
-                inodes[about.st_ino] = about.st_blocks * 512
+                inodes[about.st_ino] = about.st_size
                 files += 1
         return sum(inodes.values()), files
 
@@ -424,7 +424,7 @@ class Year(Base):
         reductions = "".join(COUNTED.replace("ID", time).replace("TIME", time) for time in ("event", "processing"))
         config = self.configure(
             reductions, source=SOURCE, sink='result_retention = "1s"', dead_letter='max_bytes = "1MiB"',
-            state=f'checkpoint = {{ every = "10ms", keep = {self.KEEP}, max_bytes = "1MiB" }}',
+            state=f'checkpoint = {{ every = "10ms", keep = {self.KEEP}, max_bytes = "2MiB" }}',
         )
         everything, checkpoints = self.ceilings(config)
         daemon = self.sluice(config)
@@ -436,7 +436,7 @@ class Year(Base):
             target, files = first + self.random.randrange(20, 50), []
             while newest < target:
                 self.produce(10)
-                newest = max(c["id"] for c in daemon.wait_ready()["checkpoints"])
+                newest = max((c["id"] for c in daemon.wait_ready()["checkpoints"]), default=first)
                 live, _ = self.taken_up(daemon.state / "live")
                 size, count = self.taken_up(daemon.state)
                 self.assertLess(size, everything + 2 * live)
