@@ -184,6 +184,7 @@ class Questions(Base):
 
     def test_no_record_is_read_before_a_slow_restore_is_over(self):
         large, row = self.large(30_000)
+        held = sum(self.ends().values())
         # From another file system every byte is copied.
         mount = disk.mount_small(self, self.folder, 64 << 20)
         shutil.copytree(large, mount / "savepoint")
@@ -209,7 +210,7 @@ class Questions(Base):
                 if status["ready"]:
                     break
                 seen.append(status)
-                self.assertEqual(status["ledger"]["consumed"], 0)
+                self.assertIn(status["ledger"]["consumed"], (0, held), "what the snapshot counts, and no more")
                 self.assertEqual(status["records_before_ready"], 0)
                 if any(c["name"] == "restore" and not c["ok"] for c in status["conditions"]):
                     # Those that read Kafka were not made yet.
