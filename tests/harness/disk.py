@@ -7,6 +7,8 @@ import shutil
 import struct
 import subprocess
 
+from . import waiting
+
 
 def mount_small(test, folder, size):
     """Mounts an empty one of `size` bytes in `folder` until the test has ended; its directory."""
@@ -46,6 +48,10 @@ def cut_power(mount):
 
 
 def give_power_back(mount):
-    """Mounts what is left. Nobody may have a file of it open."""
-    subprocess.run(["umount", mount], check=True)
+    """Mounts what is left. Nobody who lives may have a file of it open: the kernel lets go of a dead one's
+    io_uring, and of the files in it, a moment later than of the process."""
+    waiting.until(
+        lambda: subprocess.run(["umount", mount], capture_output=True, check=False).returncode == 0,
+        f"{mount} is still busy",
+    )
     subprocess.run(["mount", "-o", "loop", mount.parent / "disk.img", mount], check=True)
