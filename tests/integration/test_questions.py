@@ -210,9 +210,9 @@ class Questions(Base):
                 if status["ready"]:
                     break
                 seen.append(status)
-                self.assertIn(status["ledger"]["consumed"], (0, held), "what the snapshot counts, and no more")
                 self.assertEqual(status["records_before_ready"], 0)
                 if any(c["name"] == "restore" and not c["ok"] for c in status["conditions"]):
+                    self.assertIn(status["ledger"]["consumed"], (0, held), "what the snapshot counts, and no more")
                     # Those that read Kafka were not made yet.
                     self.assertEqual([name for name in threads if name.startswith("worker-")], [])
             daemon.expect_alive()
@@ -224,6 +224,7 @@ class Questions(Base):
         waiting.until(lambda: notices.when("READY=1"), "READY=1 is said")
         self.assertEqual(len(notices.when("READY=1")), 1)
         print(f"{produced} records in {len(seen)} slices before the gate", flush=True)
+        self.produce(400)
         status = daemon.wait_read(self.ends())
         self.assertEqual(status["restore"]["from"], str(mount / "savepoint"))
         self.assertEqual(status["records_before_ready"], 0)
