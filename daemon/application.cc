@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -462,14 +461,12 @@ bool Application::begin_anew() {
 // What `sluice plan` compares a file with where no snapshot says it: settings that change no
 // result.
 void Application::note_settings() {
-    nlohmann::json settings = config::effective_settings(pipeline_);
+    const nlohmann::json settings = config::effective_settings(pipeline_);
     const std::string path = pipeline_.state.directory + "/settings.json";
-    std::ofstream(path + ".partial", std::ios::trunc) << settings.dump(1) << "\n";
-    std::error_code error;
-    std::filesystem::rename(path + ".partial", path, error);
-    if (error) {
+    const auto written = state::write_file_durably(*disk_, path, settings.dump(1) + "\n");
+    if (!written) {
         log_warning("cannot note the settings in force",
-                    {{"path", path}, {"reason", error.message()}});
+                    {{"path", path}, {"reason", written.error().text}});
     }
 }
 

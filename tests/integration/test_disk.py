@@ -52,8 +52,10 @@ class Stall(Base):
         self.read(daemon)
         daemon.wait_status(lambda status: len(status["checkpoints"]) > 1, "checkpoints")
         daemon.kill()
-        newest = max((daemon.state / "checkpoints").iterdir(), key=lambda path: int(path.name.split(".")[0]))
-        manifest = newest / "MANIFEST.json"
+        # One that was being made has no manifest yet.
+        whole = (daemon.state / "checkpoints").glob("*/MANIFEST.json")
+        manifest = max(whole, key=lambda path: int(path.parent.name.split(".")[0]))
+        newest = manifest.parent
         manifest.unlink()
         os.mkfifo(manifest)  # whoever opens it waits, as for a dead disk
         daemon.start()
@@ -126,7 +128,7 @@ class Full(Base):
         kept = bytes_of(daemon.state / "savepoints" / "kept")
         deaths = 0
         for leave in (2 << 20, 512 << 10, 200 << 10, 100 << 10, 48 << 10, 16 << 10, 0):
-            filler = self.fill(leave)
+            filler = disk.fill(self.mount, leave=leave)
             self.produce(300)
             program.command("savepoint", daemon.config, "--name", f"at-{leave}", environment=daemon.environment)
 
