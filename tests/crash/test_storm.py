@@ -170,8 +170,15 @@ class Points(World):
             self.finish_beside(first)
         # A journal forgets segments of 8 MiB: JournalDeathTest.DyingBeforeASegmentIsForgotten. A start from a
         # savepoint: test_savepoint.Savepoint.test_dying_while_it_begins_from_a_savepoint. One that moves to a
-        # folder of the user's: CompletionTest.ACrashAnywhereLosesNothing.
-        elsewhere = ["journal.before_forget", "savepoint.renamed", "savepoint.transferred"]
+        # folder of the user's: CompletionTest.ACrashAnywhereLosesNothing. An edit of the file:
+        # test_change.Change.test_a_kill_before_and_after_the_edit.
+        elsewhere = [
+            "journal.before_forget",
+            "reload.delivered",
+            "reload.journaled",
+            "savepoint.renamed",
+            "savepoint.transferred",
+        ]
         self.assertEqual(never, elsewhere, "points that were never passed")
         self.finish_beside(daemon)
 
