@@ -95,8 +95,8 @@ TEST(CommandLine, WhatAnEditMayDoIsSaidTheSameWayToRunAndPlan) {
 }
 
 TEST(CommandLine, WhatIsNotBuiltYetSaysSo) {
-    for (const char* name : {"pause", "resume", "compare", "offsets", "eval", "tap", "doctor",
-                             "schema", "completion"}) {
+    for (const char* name :
+         {"pause", "resume", "offsets", "eval", "tap", "doctor", "schema", "completion"}) {
         const Leave later = leave({name, "x", "--anything"});
         EXPECT_EQ(later.exit_code, 64);
         EXPECT_EQ(later.err,

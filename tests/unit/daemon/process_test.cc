@@ -198,6 +198,7 @@ TEST(SignalsTest, HupReloadsAndUsr1TakesASavepoint) {
     const Outcome outcome = with_signals(
         [](pid_t child) {
             kill(child, SIGHUP);
+            kill(child, SIGUSR1);
             kill(child, SIGPIPE);
             kill(child, SIGTERM);
         },
