@@ -206,7 +206,7 @@ class Bench:
         one = self.instance("drain", every)
         begun = time.monotonic()
         one.start("--until", "end", "--keep-open")
-        code, cpu, _ = measured(one.process)
+        code, cpu = measured(one.process)
         seconds = time.monotonic() - begun
         if code != 0:
             raise Wrong(one.log_tail())
