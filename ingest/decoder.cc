@@ -123,15 +123,16 @@ inline bool eight_digits(std::uint64_t word, std::uint64_t& number) {
     return true;
 }
 
-// The integer that the text is, if it has at most 18 digits.
-inline std::optional<std::int64_t> short_integer(std::string_view t) {
+// The integer that the text is, if it has at most 18 digits. Not as an optional: its flag is one
+// byte, and whoever reads it back as a word waits for the store.
+inline bool short_integer(std::string_view t, std::int64_t& integer) {
     static_assert(std::endian::native == std::endian::little);
     const bool negative = !t.empty() && t.front() == '-';
     if (negative) {
         t.remove_prefix(1);
     }
     if (t.empty() || t.size() > 18 || (t.front() == '0' && t.size() > 1)) {
-        return std::nullopt;
+        return false;
     }
     std::int64_t v = 0;
     if (t.size() > 8 && t.size() <= 16) {  // as timestamps are
@@ -144,18 +145,20 @@ inline std::optional<std::int64_t> short_integer(std::string_view t) {
             upper = (upper << missing) | ((kOnes * '0') >> (64 - missing));
         }
         if (!eight_digits(upper, upper) || !eight_digits(lower, lower)) {
-            return std::nullopt;
+            return false;
         }
         v = static_cast<std::int64_t>(upper * 100'000'000 + lower);
-        return negative ? -v : v;
+        integer = negative ? -v : v;
+        return true;
     }
     for (const char c : t) {
         if (!is_digit(c)) {
-            return std::nullopt;
+            return false;
         }
         v = v * 10 + (c - '0');
     }
-    return negative ? -v : v;
+    integer = negative ? -v : v;
+    return true;
 }
 
 int hex_digit(char c) {
@@ -297,19 +300,16 @@ const char* reason_of(simdjson::error_code error) {
 
 bool in_calendar(EventTime t) { return t >= model::kFirstInstant && t <= model::kLastInstant; }
 
-inline std::optional<EventTime> integer_to_ms(std::int64_t v, std::int64_t per_second) {
+// False: outside the years 0001 to 9999.
+inline bool integer_to_ms(std::int64_t v, std::int64_t per_second, EventTime& ms) {
     if (per_second == 1000) {
-        return in_calendar(v) ? std::optional(v) : std::nullopt;
+        ms = v;
+    } else if (per_second > 1000) {
+        ms = model::floor_div(v, per_second / 1000);
+    } else if (__builtin_mul_overflow(v, std::int64_t{1000}, &ms)) {
+        return false;
     }
-    if (per_second > 1000) {
-        const EventTime t = model::floor_div(v, per_second / 1000);
-        return in_calendar(t) ? std::optional(t) : std::nullopt;
-    }
-    std::int64_t t = 0;
-    if (__builtin_mul_overflow(v, std::int64_t{1000}, &t) || !in_calendar(t)) {
-        return std::nullopt;
-    }
-    return t;
+    return in_calendar(ms);
 }
 
 // Milliseconds, floored, of a number in a unit with `per_second` to the second; empty: outside the
@@ -317,8 +317,11 @@ inline std::optional<EventTime> integer_to_ms(std::int64_t v, std::int64_t per_s
 std::optional<EventTime> to_ms(const Scalar& number, std::int64_t per_second) {
     // value × 1000 / per_second, where per_second is 1, 1e3, 1e6 or 1e9.
     switch (number.type) {
-        case Type::integer:
-            return integer_to_ms(number.value.integer, per_second);
+        case Type::integer: {
+            EventTime t = 0;
+            return integer_to_ms(number.value.integer, per_second, t) ? std::optional(t)
+                                                                      : std::nullopt;
+        }
         case Type::decimal: {
             // The scale-18 number divided by (1e18 × per_second / 1000) is milliseconds.
             const model::int128 v = number.value.decimal;
@@ -386,12 +389,13 @@ std::expected<EventTime, const char*> event_time(const Scalar& value, config::Ti
     }
     Scalar number = value;
     if (value.type == Type::text) {
-        if (const auto integer = short_integer(value.value.text.view())) {
-            const auto t = integer_to_ms(*integer, units_per_second(unit));
-            if (!t) {
+        std::int64_t integer = 0;
+        if (short_integer(value.value.text.view(), integer)) {
+            EventTime t = 0;
+            if (!integer_to_ms(integer, units_per_second(unit), t)) {
                 return std::unexpected(kFarTime);
             }
-            return *t;
+            return t;
         }
         const model::Computed read = model::parse_json_number(value.value.text.view());
         if (read.fault == model::Fault::overflow) {
@@ -520,7 +524,7 @@ struct Kept {
 struct Decoder::Work {
     const Plan& plan;
     ondemand::parser parser;
-    std::vector<char> padded;  // the document with simdjson's padding behind it
+    ScannedDocument scanned;  // with simdjson's padding behind it
 
     DecodedBatch* batch = nullptr;
     std::size_t max_rows = 0;
@@ -541,8 +545,8 @@ struct Decoder::Work {
     bool learnable = false;        // the document being walked
     std::vector<DocumentShape::Value> values;
     std::vector<const Node*> wanted_nodes;
-    DocumentShape::Scan scan;
-    bool decode_by_shape(std::string_view document);
+    std::vector<std::string_view> wanted_tokens;
+    bool decode_by_shape();
     void note(std::string_view token, const Node* node) {
         if (learnable) {
             values.push_back({token, node != nullptr && node->column});
@@ -560,7 +564,8 @@ struct Decoder::Work {
     Column times;
     config::Program::Scratch scratch;
 
-    explicit Work(const Plan& p) : plan(p), seen(p.nodes, 0) {
+    explicit Work(const Plan& p)
+        : plan(p), scanned(simdjson::SIMDJSON_PADDING + p.longest_name), seen(p.nodes, 0) {
         const std::size_t depth = std::max<std::size_t>(1024, p.source->max_depth + 2);
         // The first document makes it grow to what is needed.
         INVARIANT(parser.allocate(16 * 1024, depth) == simdjson::SUCCESS,
@@ -643,7 +648,7 @@ struct Decoder::Work {
     void set_aside(const Record& record, std::string reason);
     void keep(const Record& record);
 
-    // The record appended last; its value is in `padded`, unless it was hashed at once.
+    // The record appended last; its value is in `scanned`, unless it was hashed at once.
     struct Last {
         bool has_key = false;
         std::string key;
@@ -679,7 +684,7 @@ std::uint64_t Decoder::last_probe() const {
     record.has_key = last.has_key;
     record.key = last.has_key ? std::string_view(last.key) : std::string_view();
     record.has_value = true;
-    record.value = std::string_view(work_->padded.data(), last.value_size);
+    record.value = work_->scanned.copy().substr(0, last.value_size);
     record.timestamp = last.timestamp;
     return probe_hash(record);
 }
@@ -719,8 +724,8 @@ const char* Decoder::Work::number(std::string_view token, const Node* node) {
 
 // False: it is none.
 bool Decoder::Work::set_number(std::string_view token, std::uint32_t column) {
-    if (const auto integer = short_integer(token)) {
-        set_integer(column, *integer);
+    if (std::int64_t integer = 0; short_integer(token, integer)) {
+        set_integer(column, integer);
         return true;
     }
     const model::Computed read = model::parse_json_number(token);
@@ -846,29 +851,25 @@ const char* Decoder::Work::document(std::string_view value) {
     if (value.empty()) {
         return "empty value";
     }
-    const std::size_t needed = value.size() + simdjson::SIMDJSON_PADDING + plan.longest_name;
-    if (padded.size() < needed) {
-        padded.resize(std::bit_ceil(needed));
-    }
-    std::memcpy(padded.data(), value.data(), value.size());
-    std::memset(padded.data() + value.size(), ' ', simdjson::SIMDJSON_PADDING);
+    scanned.take(value);
     if (value.starts_with("\xEF\xBB\xBF")) {
         return "not JSON: a byte order mark";
     }
     ++serial;
-    const std::string_view document(padded.data(), value.size());
-    if (decode_by_shape(document)) {
+    if (decode_by_shape()) {
         return nullptr;
     }
-    escapes = std::memchr(padded.data(), '\\', value.size()) != nullptr;
+    const std::string_view document = scanned.copy();
+    escapes = scanned.special() && document.contains('\\');
     values.clear();
     wanted_nodes.clear();
     learnable = !escapes && (shapes.size() < kShapes || serial - learned_at >= kLearnEvery);
 
     ondemand::document doc;
-    if (const auto error =
-            parser.iterate(simdjson::padded_string_view(padded.data(), value.size(), padded.size()))
-                .get(doc)) {
+    if (const auto error = parser
+                               .iterate(simdjson::padded_string_view(
+                                   document.data(), document.size(), scanned.readable()))
+                               .get(doc)) {
         return reason_of(error);
     }
     ondemand::json_type type{};
@@ -895,16 +896,16 @@ const char* Decoder::Work::document(std::string_view value) {
     return nullptr;
 }
 
-bool Decoder::Work::decode_by_shape(std::string_view document) {
+bool Decoder::Work::decode_by_shape() {
     for (std::size_t i = 0; i < shapes.size(); ++i) {
         const std::size_t tried = (fitted + i) % shapes.size();
-        if (!shapes[tried].layout.fits(document, scan)) {
+        if (!shapes[tried].layout.fits(scanned, wanted_tokens)) {
             continue;
         }
         fitted = tried;
         const auto& nodes = shapes[tried].wanted;
         for (std::size_t k = 0; k < nodes.size(); ++k) {
-            const std::string_view token = scan.wanted[k];
+            const std::string_view token = wanted_tokens[k];
             const std::uint32_t column = *nodes[k]->column;
             switch (token.front()) {
                 case '"':
@@ -978,18 +979,17 @@ bool Decoder::Work::short_time(std::uint32_t column, EventTime& time) const {
         return false;
     }
     const model::Payload& value = cells[column].value[row];
-    std::optional<std::int64_t> integer;
+    std::int64_t integer = 0;
     if (cells[column].type[row] == Type::text) {
-        integer = short_integer({value.text.data, value.text.size});
+        if (!short_integer({value.text.data, value.text.size}, integer)) {
+            return false;
+        }
     } else if (cells[column].type[row] == Type::integer) {
         integer = value.integer;
-    }
-    if (!integer) {
+    } else {
         return false;
     }
-    const auto ms = integer_to_ms(*integer, plan.units_per_second);
-    time = ms.value_or(time);
-    return ms.has_value();
+    return integer_to_ms(integer, plan.units_per_second, time);
 }
 
 void Decoder::Work::set_aside(const Record& record, std::string reason) {

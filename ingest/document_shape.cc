@@ -2,13 +2,12 @@
 
 #include <simdjson.h>
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
-
-#include "state/model/invariant.h"
 
 namespace sluice::ingest {
 
@@ -20,61 +19,190 @@ inline bool is_of_number(char c) {
     return is_digit(c) || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
 }
 
-inline std::uint64_t word_at(const char* at) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, at, sizeof word);
-    return word;
+constexpr std::size_t kBlock = 64;  // bytes of a document that are looked at together
+
+// What a look finds besides the places of quotes.
+struct Found {
+    std::size_t quotes = 0;  // how many
+    bool special = false;    // what a text cannot hold as it is: backslashes, control characters
+    bool high = false;       // beyond ASCII
+};
+
+// Copies `size` bytes and then blanks, up to the end of a block, and lists the quotes. More places
+// than there are quotes may be written: kSpare.
+using Look = Found (*)(const char* from, std::size_t size, char* to, std::uint32_t* quotes);
+constexpr std::size_t kSpare = 16;
+constexpr std::size_t kAtOnce = 8;
+static_assert(kAtOnce <= kSpare);
+
+// Appends the places of the set bits. Most blocks have up to eight: written without asking how
+// many, because that cannot be foretold.
+[[gnu::always_inline]] inline void list_bits(std::uint64_t bits, std::size_t base,
+                                             std::uint32_t* quotes, std::size_t& count) {
+    const auto all = static_cast<std::size_t>(std::popcount(bits));
+    std::uint32_t* to = quotes + count;
+    std::size_t listed = 0;
+    do {
+        for (std::size_t i = 0; i < kAtOnce; ++i) {
+            to[i] =
+                static_cast<std::uint32_t>(base + static_cast<std::size_t>(std::countr_zero(bits)));
+            bits &= bits - 1;
+        }
+        to += kAtOnce;
+        listed += kAtOnce;
+    } while (listed < all);
+    count += all;
 }
 
-// Looks at a document 64 bytes at a time. Keeps what must not be in it: what a text cannot hold as
-// it is (backslashes, control characters), and what is beyond ASCII.
+void copy_with_blanks(const char* from, std::size_t size, char* to) {
+    std::memset(to + size / kBlock * kBlock, ' ', kBlock);
+    std::memcpy(to, from, size);
+}
+
 #ifdef __SSE2__
-class Look {
- public:
-    // A bit per byte at `at`: the quotes.
-    std::uint64_t quotes(const char* at) {
-        return quotes16(at) | quotes16(at + 16) << 16 | quotes16(at + 32) << 32 |
-               quotes16(at + 48) << 48;
-    }
-    bool special() const { return _mm_movemask_epi8(special_) != 0; }
-    bool high() const { return _mm_movemask_epi8(all_) != 0; }
-
- private:
-    std::uint64_t quotes16(const char* at) {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-        const __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-        const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-        special_ = _mm_or_si128(special_, _mm_or_si128(backslash, control));
-        all_ = _mm_or_si128(all_, bytes);
-        const __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
-        return static_cast<std::uint32_t>(_mm_movemask_epi8(quote));
-    }
-    __m128i special_ = _mm_setzero_si128();
-    __m128i all_ = _mm_setzero_si128();
-};
-#else
-class Look {
- public:
-    std::uint64_t quotes(const char* at) {
-        std::uint64_t found = 0;
-        for (int i = 0; i < 64; ++i) {
-            const auto byte = static_cast<unsigned char>(at[i]);
-            found |= std::uint64_t{byte == '"'} << i;
-            special_ = special_ || byte == '\\' || byte < 0x20;
-            high_ = high_ || byte >= 0x80;
+Found look_by_16(const char* from, std::size_t size, char* to, std::uint32_t* quotes) {
+    copy_with_blanks(from, size, to);
+    Found found;
+    __m128i special = _mm_setzero_si128();
+    __m128i all = _mm_setzero_si128();
+    for (std::size_t block = 0; block <= size; block += kBlock) {
+        std::uint64_t bits = 0;
+        for (std::size_t i = 0; i < kBlock; i += 16) {
+            const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(to + block + i));
+            const __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+            const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+            special = _mm_or_si128(special, _mm_or_si128(backslash, control));
+            all = _mm_or_si128(all, bytes);
+            const __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+            bits |= std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8(quote))} << i;
         }
-        return found;
+        list_bits(bits, block, quotes, found.quotes);
     }
-    bool special() const { return special_; }
-    bool high() const { return high_; }
+    found.special = _mm_movemask_epi8(special) != 0;
+    found.high = _mm_movemask_epi8(all) != 0;
+    return found;
+}
 
- private:
-    bool special_ = false;
-    bool high_ = false;
-};
+__attribute__((target("avx2,bmi,popcnt"))) Found look_by_32(const char* from, std::size_t size,
+                                                            char* to, std::uint32_t* quotes) {
+    copy_with_blanks(from, size, to);
+    Found found;
+    __m256i special = _mm256_setzero_si256();
+    __m256i all = _mm256_setzero_si256();
+    for (std::size_t block = 0; block <= size; block += kBlock) {
+        std::uint64_t bits = 0;
+        for (std::size_t i = 0; i < kBlock; i += 32) {
+            const __m256i bytes =
+                _mm256_loadu_si256(reinterpret_cast<const __m256i*>(to + block + i));
+            const __m256i backslash = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\\'));
+            const __m256i control =
+                _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, _mm256_set1_epi8(0x1f)), bytes);
+            special = _mm256_or_si256(special, _mm256_or_si256(backslash, control));
+            all = _mm256_or_si256(all, bytes);
+            const __m256i quote = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('"'));
+            bits |= std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8(quote))} << i;
+        }
+        list_bits(bits, block, quotes, found.quotes);
+    }
+    found.special = _mm256_movemask_epi8(special) != 0;
+    found.high = _mm256_movemask_epi8(all) != 0;
+    return found;
+}
+
+#define SLUICE_BY_64 __attribute__((target("avx512f,avx512bw,avx512vbmi2,bmi,popcnt")))
+
+// The same: the numbers of the set bits move together. (The forms with a mask, because GCC 12 takes
+// what the others leave open for a fault.)
+SLUICE_BY_64 inline void list_bits_by_64(std::uint64_t bits, std::size_t base,
+                                         std::uint32_t* quotes, std::size_t& count) {
+    alignas(64) static constexpr std::array<std::uint8_t, kBlock> kNumbers = [] {
+        std::array<std::uint8_t, kBlock> numbers{};
+        for (std::size_t i = 0; i < kBlock; ++i) {
+            numbers[i] = static_cast<std::uint8_t>(i);
+        }
+        return numbers;
+    }();
+    const auto all = static_cast<std::size_t>(std::popcount(bits));
+    __m512i set = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(kNumbers.data()));
+    const __m512i begin = _mm512_set1_epi32(static_cast<int>(base));
+    std::uint32_t* to = quotes + count;
+    count += all;
+    for (std::size_t listed = 0;;) {
+        const __m512i places =
+            _mm512_maskz_cvtepu8_epi32(0xffff, _mm512_maskz_extracti32x4_epi32(0xf, set, 0));
+        _mm512_storeu_si512(to + listed, _mm512_add_epi32(places, begin));
+        listed += 16;
+        if (listed >= all) [[likely]] {
+            return;
+        }
+        set = _mm512_maskz_alignr_epi64(0xff, set, set, 2);
+    }
+}
+
+SLUICE_BY_64 Found look_by_64(const char* from, std::size_t size, char* to, std::uint32_t* quotes) {
+    Found found;
+    __mmask64 special = 0;
+    __mmask64 high = 0;
+    for (std::size_t block = 0; block <= size; block += kBlock) {
+        const std::size_t left = size - block;
+        const __mmask64 there = left >= kBlock ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+        const __m512i bytes = _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, from + block);
+        _mm512_storeu_si512(to + block, bytes);
+        special |= _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\\')) |
+                   _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(' '));
+        high |= _mm512_movepi8_mask(bytes);
+        list_bits_by_64(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')), block, quotes,
+                        found.quotes);
+    }
+    found.special = special != 0;
+    found.high = high != 0;
+    return found;
+}
+
+Look best_look() {
+    const bool bits = __builtin_cpu_supports("bmi") != 0 && __builtin_cpu_supports("popcnt") != 0;
+    if (bits && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+        __builtin_cpu_supports("avx512vbmi2") != 0) {
+        return look_by_64;
+    }
+    return bits && __builtin_cpu_supports("avx2") != 0 ? look_by_32 : look_by_16;
+}
+#else
+Found look_by_1(const char* from, std::size_t size, char* to, std::uint32_t* quotes) {
+    copy_with_blanks(from, size, to);
+    Found found;
+    for (std::size_t i = 0; i < size; ++i) {
+        const auto byte = static_cast<unsigned char>(to[i]);
+        if (byte == '"') {
+            quotes[found.quotes++] = static_cast<std::uint32_t>(i);
+        }
+        found.special = found.special || byte == '\\' || byte < 0x20;
+        found.high = found.high || byte >= 0x80;
+    }
+    return found;
+}
+
+Look best_look() { return look_by_1; }
 #endif
 
 }  // namespace
+
+void ScannedDocument::take(std::string_view document) {
+    static const Look look = best_look();
+    source_ = document.data();
+    size_ = document.size();
+    const std::size_t behind = (size_ / kBlock + 1) * kBlock;
+    const std::size_t needed = behind + std::max(padding_, kReadable);
+    if (copy_.size() < needed) {
+        copy_.resize(std::bit_ceil(needed), ' ');
+        quotes_.resize(copy_.size() + kSpare);
+    }
+    const Found found = look(source_, size_, copy_.data(), quotes_.data());
+    std::memset(copy_.data() + behind, ' ', padding_);
+    quotes_[found.quotes] = static_cast<std::uint32_t>(behind);
+    special_ = found.special;
+    high_ = found.high;
+}
 
 bool is_json_number(std::string_view t) {
     const char* at = t.data();
@@ -154,24 +282,40 @@ DocumentShape::DocumentShape(std::string_view document, std::span<const Value> v
 }
 
 void DocumentShape::add_gap(std::string_view bytes, bool wanted) {
+    wanted_ += wanted ? 1 : 0;
     Gap gap{static_cast<std::uint32_t>(chunks_.size()), 0, static_cast<std::uint32_t>(bytes.size()),
-            wanted};
+            static_cast<std::uint32_t>(std::ranges::count(bytes, '"')), wanted};
     for (std::size_t at = 0; at < bytes.size(); at += sizeof(Chunk::bytes), ++gap.chunks) {
         const std::size_t size = std::min(bytes.size() - at, sizeof(Chunk::bytes));
         Chunk chunk{};
         std::memcpy(chunk.bytes.data(), bytes.data() + at, size);
-        std::memset(chunk.mask.data(), 0xff, size);
+        std::memset(chunk.ignored.data(), 0xff, sizeof chunk.ignored);
+        std::memset(chunk.ignored.data(), 0, size);
         chunks_.push_back(chunk);
     }
     gaps_.push_back(gap);
 }
 
-inline bool DocumentShape::is_at(const Gap& gap, const char* at) const {
+inline bool DocumentShape::is_at(const Chunk& chunk, const char* at) {
+#ifdef __SSE2__
+    const __m128i expected = _mm_load_si128(reinterpret_cast<const __m128i*>(&chunk.bytes));
+    const __m128i ignored = _mm_load_si128(reinterpret_cast<const __m128i*>(&chunk.ignored));
+    const __m128i there = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i equal = _mm_or_si128(_mm_cmpeq_epi8(expected, there), ignored);
+    return _mm_movemask_epi8(equal) == 0xffff;
+#else
+    std::array<std::uint64_t, 2> there;
+    std::memcpy(there.data(), at, sizeof there);
+    return (((there[0] ^ chunk.bytes[0]) & ~chunk.ignored[0]) |
+            ((there[1] ^ chunk.bytes[1]) & ~chunk.ignored[1])) == 0;
+#endif
+}
+
+inline bool DocumentShape::is_at(const Gap& gap, const ScannedDocument& document,
+                                 std::size_t at) const {
     const Chunk* chunk = chunks_.data() + gap.first_chunk;
     for (const Chunk* const end = chunk + gap.chunks; chunk != end; ++chunk) {
-        const std::uint64_t low = (word_at(at) ^ chunk->bytes[0]) & chunk->mask[0];
-        const std::uint64_t high = (word_at(at + 8) ^ chunk->bytes[1]) & chunk->mask[1];
-        if ((low | high) != 0) {
+        if (!is_at(*chunk, document.bytes(at))) {
             return false;
         }
         at += sizeof(Chunk::bytes);
@@ -179,55 +323,47 @@ inline bool DocumentShape::is_at(const Gap& gap, const char* at) const {
     return true;
 }
 
-bool DocumentShape::fits(std::string_view document, Scan& scan) const {
-    const char* const begin = document.data();
-    const char* const end = begin + document.size();
-    const std::size_t blocks = document.size() / 64 + 1;
-    scan.quotes.resize(blocks + 1);
-    Look look;
-    for (std::size_t i = 0; i < blocks; ++i) {
-        scan.quotes[i] = look.quotes(begin + 64 * i);
-    }
-    if (look.special()) {
+bool DocumentShape::fits(const ScannedDocument& document,
+                         std::vector<std::string_view>& wanted) const {
+    if (document.special()) {
         return false;
     }
-    scan.quotes[blocks] = 1;  // behind the end: whoever looks for one finds one
-    const char* const quotes = reinterpret_cast<const char*>(scan.quotes.data());
-    // The first quote from `at` on, which is not behind `end`.
-    const auto find_quote = [&](const char* at) {
-        auto bit = static_cast<std::size_t>(at - begin);
-        for (;; bit += 57 - bit % 8) {
-            if (const std::uint64_t next = word_at(quotes + bit / 8) >> (bit % 8)) {
-                return begin + bit + std::countr_zero(next);
-            }
-        }
-    };
-
-    scan.wanted.clear();
-    const char* at = begin;
-    for (std::size_t i = 0;; ++i) {
-        const Gap& gap = gaps_[i];
-        if (end - at < static_cast<std::ptrdiff_t>(gap.size) || !is_at(gap, at)) {
+    const std::size_t end = document.size();
+    wanted.resize(wanted_);
+    std::string_view* next_wanted = wanted.data();
+    std::size_t at = 0;
+    std::size_t quotes = 0;  // before `at`
+    for (const Gap* gap = gaps_.data();; ++gap) {
+        if (end - at < gap->size || !is_at(*gap, document, at)) {
             return false;
         }
-        at += gap.size;
-        if (i + 1 == gaps_.size()) {
+        at += gap->size;
+        if (gap == &gaps_.back()) {
             break;
         }
-        const char* const token = at;
-        if (*at == '"') {
-            at = find_quote(at + 1) + 1;
-        } else {
-            at = scalar_end(at, end);
-            if (at == nullptr) {
+        quotes += gap->quotes;
+        const std::size_t token = at;
+        if (*document.bytes(at) == '"') {
+            // By number: where it is does not depend on where those before it were, so that several
+            // values are on their way at the same time.
+            at = document.quote(quotes + 1) + 1;
+            quotes += 2;
+            if (at > end) {
                 return false;
             }
+        } else {
+            const std::string_view rest = document.copy().substr(at);
+            const char* const behind = scalar_end(rest.data(), rest.data() + rest.size());
+            if (behind == nullptr) {
+                return false;
+            }
+            at += static_cast<std::size_t>(behind - rest.data());
         }
-        if (gap.wanted) {
-            scan.wanted.emplace_back(token, at);
+        if (gap->wanted) {
+            *next_wanted++ = document.view(token, at);
         }
     }
-    return at == end && (!look.high() || simdjson::validate_utf8(document));
+    return at == end && (document.ascii() || simdjson::validate_utf8(document.copy()));
 }
 
 }  // namespace sluice::ingest

@@ -8,14 +8,13 @@
 //
 // A value may change its type (text, number, boolean, null) and its length, not more. A text with
 // an escape in it never fits.
-//
-// Thread: a value; any.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,11 +23,53 @@ namespace sluice::ingest {
 // Whether the text is a number as JSON spells them.
 bool is_json_number(std::string_view text);
 
+// A document, a copy of it with blanks behind, and what one look at all of its bytes tells.
+//
+// Whoever reads soon after the look reads what was there before: bytes that were stored a moment
+// ago cannot be loaded at any place and size without waiting for the store.
+//
+// Life:    take(), then the rest, and again: memory is reused. What take() was given must stay
+// until
+//          the last call of view() and bytes(); the copy stays until the next take().
+// Thread:  one.
+class ScannedDocument {
+ public:
+    static constexpr std::size_t kReadable = 16;  // bytes behind a view
+
+    // `padding`: how many bytes behind the copy must be readable; they are blanks.
+    explicit ScannedDocument(std::size_t padding) : padding_(padding) {}
+
+    void take(std::string_view document);
+
+    std::string_view copy() const { return {copy_.data(), size_}; }
+    std::size_t readable() const { return copy_.size(); }  // from the copy's beginning on
+
+    // What stands from `at` up to `end`; kReadable bytes behind it are readable.
+    std::string_view view(std::size_t at, std::size_t end) const {
+        return {(end + kReadable <= size_ ? source_ : copy_.data()) + at, end - at};
+    }
+    const char* bytes(std::size_t at) const { return view(at, at).data(); }
+    std::size_t size() const { return size_; }
+    // Holds a backslash or a control character, which no text in it can as it is.
+    bool special() const { return special_; }
+    bool ascii() const { return !high_; }
+    // Where the number-th quote is, from 0; at or behind the end: there are not so many. At most
+    // one more may be asked for than there are.
+    std::size_t quote(std::size_t number) const { return quotes_[number]; }
+
+ private:
+    const std::size_t padding_;
+    const char* source_ = nullptr;
+    std::size_t size_ = 0;
+    std::string copy_;                   // may be longer
+    std::vector<std::uint32_t> quotes_;  // where they are, and one behind the end
+    bool special_ = false;
+    bool high_ = false;
+};
+
+// Thread: a value; any.
 class DocumentShape {
  public:
-    // Bytes that must be readable behind a document.
-    static constexpr std::size_t kPadding = 64;
-
     // A scalar of the document: a text with its quotes, a number, `true`, `false` or `null`.
     struct Value {
         std::string_view token;
@@ -39,13 +80,9 @@ class DocumentShape {
     // `document` is valid JSON without a backslash.
     DocumentShape(std::string_view document, std::span<const Value> values);
 
-    struct Scan {
-        std::vector<std::string_view> wanted;
-        std::vector<std::uint64_t> quotes;  // a bit per byte of the document
-    };
-    // True if `document` fits. `scan.wanted` then holds the tokens of the wanted values, in order,
-    // as views into `document`; else anything.
-    bool fits(std::string_view document, Scan& scan) const;
+    // True if `document` fits. `wanted` then holds the tokens of the wanted values, in order, as
+    // its views; else anything.
+    bool fits(const ScannedDocument& document, std::vector<std::string_view>& wanted) const;
 
  private:
     // The bytes before a value, or behind the last one.
@@ -53,17 +90,20 @@ class DocumentShape {
         std::uint32_t first_chunk;
         std::uint32_t chunks;
         std::uint32_t size;
+        std::uint32_t quotes;
         bool wanted;  // the value behind it
     };
-    struct Chunk {  // of a gap: 16 bytes, and which of them count
+    struct alignas(16) Chunk {  // of a gap: 16 bytes, and all bits set of those that do not count
         std::array<std::uint64_t, 2> bytes;
-        std::array<std::uint64_t, 2> mask;
+        std::array<std::uint64_t, 2> ignored;
     };
     void add_gap(std::string_view bytes, bool wanted);
-    bool is_at(const Gap& gap, const char* at) const;
+    static bool is_at(const Chunk& chunk, const char* at);
+    bool is_at(const Gap& gap, const ScannedDocument& document, std::size_t at) const;
 
     std::vector<Gap> gaps_;
     std::vector<Chunk> chunks_;
+    std::size_t wanted_ = 0;  // values
 };
 
 }  // namespace sluice::ingest

@@ -18,11 +18,10 @@ class Arena {
 
     char* allocate(std::size_t bytes) {
         used_ += bytes;
-        if (bytes > block_bytes_) {  // a block of its own; the current one goes on
-            large_.push_back({block(bytes), bytes});
-            return large_.back().bytes.get();
-        }
-        if (bytes > left_) {
+        if (bytes > left_) [[unlikely]] {
+            if (bytes > block_bytes_) {
+                return large_block(bytes);
+            }
             next_block();
         }
         char* at = next_;
@@ -65,7 +64,12 @@ class Arena {
     static std::unique_ptr<char[]> block(std::size_t bytes) {
         return std::make_unique_for_overwrite<char[]>(bytes + kPadding);
     }
-    void next_block() {
+    // Of its own; the current one goes on.
+    [[gnu::noinline]] char* large_block(std::size_t bytes) {
+        large_.push_back({block(bytes), bytes});
+        return large_.back().bytes.get();
+    }
+    [[gnu::noinline]] void next_block() {
         if (!blocks_.empty() && current_ + 1 < blocks_.size()) {
             ++current_;
         } else {
