@@ -844,6 +844,7 @@ bool Engine::prepare() {
     }
     const std::size_t wanted = static_cast<std::size_t>(std::max(options_.workers, 1));
     workers_.resize(std::min(wanted, partitions_.size()));
+    paces_ = std::make_unique<ingest::Paces>(workers_.size());
     stage_ = Stage::open;
     return true;
 }
@@ -860,6 +861,7 @@ model::Status Engine::open_worker(std::size_t number) {
         .reduction_numbers = {},
         .closed = {},
         .clock = seams_.clock,
+        .paces = *paces_,
         .dead_letters = seams_.dead_letters,
         .answers = answers_,
         .wake_coordinator = options_.wake_coordinator,

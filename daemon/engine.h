@@ -197,6 +197,7 @@ class Engine {
     std::unique_ptr<state::Completion> completion_;
     Mailbox<Answer> answers_;
     std::unique_ptr<Emitter> emitter_;
+    std::unique_ptr<ingest::Paces> paces_;  // of the workers
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Coordinator> coordinator_;
 };

@@ -14,6 +14,20 @@ constexpr std::size_t kBatchTextBytes = 8 << 20;
 // A new guard is asked for at most so often; in between, records above it are folded and move
 // nothing.
 constexpr std::int64_t kCapRenewalMs = 1000;
+// Whoever is held back for the sake of others looks again after so long.
+constexpr std::int64_t kHeldBackMs = 1;
+
+// 0: some reduction is in processing time.
+model::DurationMs pace_window(const config::Pipeline& pipeline) {
+    model::DurationMs shortest = std::numeric_limits<model::DurationMs>::max();
+    for (const config::Reduction& reduction : pipeline.reductions) {
+        if (reduction.time == config::TimeKind::processing) {
+            return 0;
+        }
+        shortest = std::min(shortest, reduction.window_ms);
+    }
+    return pipeline.reductions.empty() ? 0 : shortest;
+}
 
 }  // namespace
 
@@ -24,6 +38,7 @@ struct Worker::Owned {
           start_offset(state.start_offset),
           next_offset(state.next_offset),
           time(pipeline.source, partitions[state.partition], state.time),
+          pace(pace_window(pipeline)),
           probe_offset(state.probe_offset),
           probe_hash(state.probe_hash),
           ledger(state.ledger),
@@ -34,6 +49,7 @@ struct Worker::Owned {
     const model::Offset start_offset;
     model::Offset next_offset;  // everything below is folded
     ingest::PartitionTime time;
+    ingest::PartitionPace pace;
     model::Offset probe_offset;
     std::uint64_t probe_hash;
     model::Ledger ledger;
@@ -65,6 +81,7 @@ Worker::Worker(Settings settings, std::unique_ptr<ingest::LogReader> reader)
     : settings_(std::move(settings)),
       reader_(std::move(reader)),
       mapper_(settings_.pipeline),
+      pace_window_ms_(pace_window(settings_.pipeline)),
       applied_(settings_.applied),
       processing_time_(settings_.processing_time) {
     for (std::size_t r = 0; r < settings_.pipeline.reductions.size(); ++r) {
@@ -94,7 +111,9 @@ void Worker::put(Order order) { orders_.put(std::move(order)); }
 
 void Worker::wake() { reader_->wake(); }
 
-void Worker::wait(std::int64_t timeout_ms) { reader_->wait(timeout_ms); }
+void Worker::wait(std::int64_t timeout_ms) {
+    reader_->wait(held_back_ ? std::min(timeout_ms, kHeldBackMs) : timeout_ms);
+}
 
 WorkerProgress Worker::progress() const {
     std::lock_guard lock(progress_mutex_);
@@ -320,22 +339,43 @@ bool Worker::read_some() {
         }
     }
     const bool paused = paused_.load(std::memory_order_relaxed);
-    for (std::size_t i = 0; i < owned_.size(); ++i) {
+    const std::int64_t now = settings_.clock.steady_ms();
+    const model::EventTime least =
+        pace_window_ms_ == 0 ? model::kAfterAll : settings_.paces.least();
+    held_back_ = false;
+    bool any = false;
+    for (std::size_t i = 0; i < owned_.size() && !any; ++i) {
         turn_ = (turn_ + 1) % owned_.size();
         Owned& owned = *owned_[turn_];
-        const bool hold = paused || owned.waiting_offset() >= bound(owned);
-        if (hold != owned.paused) {
-            owned.paused = hold;
-            reader_->set_paused(owned.partition, hold);
+        const bool closed = paused || owned.waiting_offset() >= bound(owned);
+        const bool waits = !closed && owned.pace.waits(now, owned.time.watermark(), least);
+        held_back_ |= waits;
+        if ((closed || waits) != owned.paused) {
+            owned.paused = closed || waits;
+            reader_->set_paused(owned.partition, owned.paused);
         }
-        if (hold || (owned.exhausted() && !fill(owned))) {
+        if (waits) {
             continue;
         }
-        if (process(owned)) {
-            return true;
+        any = !closed && !(owned.exhausted() && !fill(owned)) && process(owned);
+        if (any) {
+            owned.pace.took(now, owned.time.watermark());
+        } else {
+            owned.pace.stood();
         }
     }
-    return false;
+    tell_pace();
+    return any;
+}
+
+void Worker::tell_pace() {
+    model::EventTime least = model::kAfterAll;
+    for (const auto& owned : owned_) {
+        if (owned->pace.flowing()) {
+            least = std::min(least, owned->time.watermark());
+        }
+    }
+    settings_.paces.tell(settings_.number, least);
 }
 
 // Decodes the next batch of a partition. What is decoded depends on the records alone; when it is

@@ -35,6 +35,7 @@
 #include "ingest/decoder.h"
 #include "ingest/log.h"
 #include "ingest/mapper.h"
+#include "ingest/pace.h"
 #include "ingest/partition_time.h"
 #include "state/model/clock.h"
 
@@ -90,6 +91,7 @@ class Worker {
         std::vector<std::uint32_t> reduction_numbers;
         std::vector<model::EventTime> closed;
         const model::Clock& clock;
+        ingest::Paces& paces;  // of all workers
         ingest::DeadLetters& dead_letters;
         Mailbox<Answer>& answers;
         std::function<void()> wake_coordinator;
@@ -129,6 +131,7 @@ class Worker {
     void send(Answer answer);
 
     bool read_some();
+    void tell_pace();
     bool fill(Owned& owned);
     bool process(Owned& owned);
     bool set_aside(Owned& owned, std::size_t end);
@@ -143,6 +146,10 @@ class Worker {
     std::vector<std::unique_ptr<Owned>> owned_;
     std::vector<std::unique_ptr<state::ReductionFolder>> folders_;  // by reduction
     std::size_t turn_ = 0;  // round robin over the partitions
+    // Of the shortest window, if partitions keep pace with one another: which records fall into a
+    // window of processing time depends on when they are read, so with one of those they do not.
+    model::DurationMs pace_window_ms_ = 0;
+    bool held_back_ = false;  // records wait only because of others that are behind
 
     std::deque<Order> replayed_;  // entries of the journal, known ahead
     bool replaying_ = true;

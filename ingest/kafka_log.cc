@@ -853,6 +853,10 @@ class KafkaLog::Reader final : public LogReader, private ClientOwner {
     static void start(Open& open, Offset next_offset);
     void add_error(std::uint32_t number, model::Error error);
     void poke();
+    static std::uint64_t queued_bytes(const Open& open) {  // roughly
+        return static_cast<std::uint64_t>(rd_kafka_queue_length(open.queue.get())) *
+               open.mean_bytes;
+    }
     void watch_queue(Open& open, std::size_t taken, std::size_t bytes);
 
     void on_log(int level, std::string_view text) override;
@@ -967,8 +971,7 @@ void KafkaLog::Reader::watch_queue(Open& open, std::size_t taken, std::size_t by
         return;
     }
     open.mean_bytes = std::max<std::size_t>(1, (open.mean_bytes * 3 + bytes / taken) / 4);
-    const std::uint64_t left =
-        static_cast<std::uint64_t>(rd_kafka_queue_length(open.queue.get())) * open.mean_bytes;
+    const std::uint64_t left = queued_bytes(open);
     if (left + bytes >= queue_bytes_ / 4 * 3) {
         open.full = true;
     }
@@ -1158,10 +1161,11 @@ std::optional<Offset> KafkaLog::Reader::at_end(std::uint32_t partition) const {
 void KafkaLog::Reader::set_paused(std::uint32_t partition, bool paused) {
     const auto it = open_.find(partition);
     INVARIANT(it != open_.end(), "only assigned partitions are paused");
-    const bool resumed = it->second.paused && !paused;
-    it->second.paused = paused;
-    if (resumed) {
-        it->second.full = true;  // it may have stood at its bound
+    Open& open = it->second;
+    const bool resumed = open.paused && !paused;
+    open.paused = paused;
+    if (resumed && queued_bytes(open) >= queue_bytes_ / 4 * 3) {
+        open.full = true;  // it may have stood at its bound
     }
 }
 
