@@ -14,12 +14,6 @@ namespace {
 using config::PlaceFormat;
 using config::PlaceKind;
 
-void append_number(std::string& to, std::int64_t number) {
-    char bytes[24];
-    const auto end = std::to_chars(bytes, bytes + sizeof bytes, number).ptr;
-    to.append(bytes, static_cast<std::size_t>(end - bytes));
-}
-
 bool unreserved(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
            c == '_' || c == '.' || c == '~';
@@ -71,94 +65,108 @@ config::Word settle(const config::Word& word, const ReductionOutput& output,
     return settled;
 }
 
+bool depends_on_row(const config::Place& place) {
+    return place.kind == PlaceKind::key_part || place.kind == PlaceKind::value ||
+           place.kind == PlaceKind::rev;
+}
+
 }  // namespace
 
 Renderer::Renderer(const ReductionOutput& output, std::string_view pipeline)
-    : relative_ttl_(output.ttl_from == config::TtlFrom::write),
-      has_ttl_(output.ttl_ms.has_value()),
-      ttl_ms_(output.ttl_ms.value_or(0)) {
+    : relative_ttl_(output.ttl_from == config::TtlFrom::write), ttl_ms_(output.ttl_ms.value_or(0)) {
     std::vector<config::Word> key_words;  // of each slot: a key that comes again expires once
-    const auto literal = [this]() -> std::string& {
-        if (parts_.empty() || !std::holds_alternative<std::string>(parts_.back())) {
-            parts_.emplace_back(std::string());
-        }
-        return std::get<std::string>(parts_.back());
-    };
     for (const auto& command : output.write) {
-        RequestWriter(literal()).begin(command.words.size());
+        std::string begin;
+        RequestWriter(begin).begin(command.words.size());
+        parts_.emplace_back(std::move(begin));
         for (std::size_t i = 0; i < command.words.size(); ++i) {
-            const config::Word word = settle(command.words[i], output, pipeline);
+            config::Word word = settle(command.words[i], output, pipeline);
             int slot = -1;
             const auto& keys = command.key_words;
-            if (has_ttl_ && std::find(keys.begin(), keys.end(), i) != keys.end() &&
+            if (output.ttl_ms && std::find(keys.begin(), keys.end(), i) != keys.end() &&
                 std::find(key_words.begin(), key_words.end(), word) == key_words.end()) {
-                slot = static_cast<int>(keys_.size());
+                slot = static_cast<int>(key_words.size());
                 key_words.push_back(word);
-                keys_.emplace_back();
             }
-            if (word.size() == 1 && std::holds_alternative<std::string>(word[0])) {
-                const auto& text = std::get<std::string>(word[0]);
-                RequestWriter(literal()).argument(text);
-                if (slot >= 0) {
-                    keys_[static_cast<std::size_t>(slot)] = text;
-                }
-            } else {
-                parts_.emplace_back(Dynamic{word, slot});
-            }
+            parts_.emplace_back(Dynamic{std::move(word), slot});
         }
         ++commands_;
     }
-    commands_ += keys_.size();
+    key_slots_ = key_words.size();
+    commands_ += key_slots_;
+    keys_.resize(key_slots_);
 }
 
+// Joins what is settled now: literals, and places of the window.
 void Renderer::bind(const model::ResultBatch& batch) {
-    if (batch.window == window_) {
+    if (batch.window == window_ && batch.final == final_ && batch.complete == complete_ &&
+        !bound_.empty()) {
         return;
     }
     window_ = batch.window;
-    for (std::size_t i = 0; i < 2; ++i) {
-        const model::EventTime time = i == 0 ? window_.start : window_.end;
-        bounds_[i][0] = std::to_string(time);
-        bounds_[i][1] = model::print_rfc3339(time);
-        bounds_[i][2] = std::to_string(model::floor_div(time, 1000));
+    final_ = batch.final;
+    complete_ = batch.complete;
+    bound_.clear();
+    const auto literal = [this]() -> std::string& {
+        if (bound_.empty() || !std::holds_alternative<std::string>(bound_.back())) {
+            bound_.emplace_back(std::string());
+        }
+        return std::get<std::string>(bound_.back());
+    };
+    for (const auto& part : parts_) {
+        if (const auto* bytes = std::get_if<std::string>(&part)) {
+            literal() += *bytes;
+            continue;
+        }
+        const auto& dynamic = std::get<Dynamic>(part);
+        Dynamic bound{{}, dynamic.key_slot};
+        for (const auto& piece : dynamic.word) {
+            const auto* place = std::get_if<config::Place>(&piece);
+            if (place != nullptr && depends_on_row(*place)) {
+                bound.word.push_back(*place);
+                continue;
+            }
+            if (bound.word.empty() || !std::holds_alternative<std::string>(bound.word.back())) {
+                bound.word.emplace_back(std::string());
+            }
+            auto& text = std::get<std::string>(bound.word.back());
+            if (place == nullptr) {
+                text += std::get<std::string>(piece);
+            } else {
+                append_fixed(*place, batch, text);
+            }
+        }
+        if (bound.key_slot < 0 && bound.word.size() == 1 &&
+            std::holds_alternative<std::string>(bound.word.front())) {
+            RequestWriter(literal()).argument(std::get<std::string>(bound.word.front()));
+        } else {
+            bound_.emplace_back(std::move(bound));
+        }
     }
-    expiry_ = std::to_string(relative_ttl_ ? ttl_ms_ : model::saturating_add(window_.end, ttl_ms_));
+    const std::string expiry =
+        std::to_string(relative_ttl_ ? ttl_ms_ : model::saturating_add(window_.end, ttl_ms_));
+    for (std::size_t slot = 0; slot < key_slots_; ++slot) {
+        RequestWriter writer(literal());
+        writer.begin(3);
+        writer.argument(relative_ttl_ ? "PEXPIRE" : "PEXPIREAT");
+        bound_.emplace_back(Again{slot});
+        RequestWriter(literal()).argument(expiry);
+    }
 }
 
-void Renderer::append_piece(const config::Place& place, const model::ResultBatch& batch,
-                            std::size_t row, std::string& to) {
-    const auto text = [&](std::string_view bytes) {
-        if (place.format == PlaceFormat::plain) {
-            to.append(bytes);
-        } else {
-            append_encoded(to, bytes, place.format);
-        }
-    };
+void Renderer::append_fixed(const config::Place& place, const model::ResultBatch& batch,
+                            std::string& to) const {
     switch (place.kind) {
-        case PlaceKind::key_part:
-            text(key_parts_[place.index]);
-            break;
-        case PlaceKind::value: {
-            const model::Scalar value = batch.values[place.index].at(row);
-            if (value.type == model::Type::text) {
-                text(value.value.text.view());
-            } else if (value.type == model::Type::integer) {
-                append_number(to, value.value.integer);
-            } else if (place.format == PlaceFormat::plain) {
-                model::append_printed(to, value);
-            } else {
-                piece_.clear();
-                model::append_printed(piece_, value);
-                text(piece_);
-            }
-            break;
-        }
         case PlaceKind::window_start:
         case PlaceKind::window_end: {
-            const auto& bounds = bounds_[place.kind == PlaceKind::window_start ? 0 : 1];
-            to.append(bounds[place.format == PlaceFormat::rfc3339   ? 1
-                             : place.format == PlaceFormat::seconds ? 2
-                                                                    : 0]);
+            const model::EventTime time =
+                place.kind == PlaceKind::window_start ? window_.start : window_.end;
+            if (place.format == PlaceFormat::rfc3339) {
+                to += model::print_rfc3339(time);
+            } else {
+                to += std::to_string(
+                    place.format == PlaceFormat::seconds ? model::floor_div(time, 1000) : time);
+            }
             break;
         }
         case PlaceKind::final:
@@ -167,12 +175,40 @@ void Renderer::append_piece(const config::Place& place, const model::ResultBatch
         case PlaceKind::complete:
             to += batch.complete ? '1' : '0';
             break;
-        case PlaceKind::rev:
-            to += std::to_string(batch.rev[row]);
-            break;
-        case PlaceKind::pipeline:
-        case PlaceKind::reduce:
-            break;  // settled in the constructor
+        default:
+            break;  // of a row, or settled in the constructor
+    }
+}
+
+// Appends what a place of a row is replaced by to `word_`.
+void Renderer::append_piece(const config::Place& place, const model::ResultBatch& batch,
+                            std::size_t row) {
+    const auto text = [&](std::string_view bytes) {
+        if (place.format == PlaceFormat::plain) {
+            word_.append(bytes);
+        } else {
+            append_encoded(word_, bytes, place.format);
+        }
+    };
+    if (place.kind == PlaceKind::key_part) {
+        text(key_parts_[place.index]);
+        return;
+    }
+    if (place.kind == PlaceKind::rev) {
+        word_ += std::to_string(batch.rev[row]);
+        return;
+    }
+    const model::Column& column = batch.values[place.index];
+    if (column.type[row] == model::Type::text) {
+        text(column.value[row].text.view());
+    } else if (column.type[row] == model::Type::integer) {
+        char bytes[24];
+        const auto end = std::to_chars(bytes, bytes + sizeof bytes, column.value[row].integer).ptr;
+        word_.append(bytes, static_cast<std::size_t>(end - bytes));
+    } else {
+        printed_.clear();
+        model::append_printed(printed_, column.at(row));
+        text(printed_);
     }
 }
 
@@ -196,31 +232,30 @@ void Renderer::render(const model::ResultBatch& batch, std::size_t row, std::str
         key_parts_.push_back(rest.substr(0, size));
         rest.remove_prefix(size);
     }
-    RequestWriter writer(to);
-    for (const auto& part : parts_) {
+    for (const auto& part : bound_) {
         if (const auto* bytes = std::get_if<std::string>(&part)) {
-            writer.encoded(*bytes);
+            to.append(*bytes);
+            continue;
+        }
+        if (const auto* again = std::get_if<Again>(&part)) {
+            const Span& key = keys_[again->key_slot];
+            to.append(to, key.at, key.size);
             continue;
         }
         const auto& dynamic = std::get<Dynamic>(part);
-        scratch_.clear();
+        word_.clear();
         for (const auto& piece : dynamic.word) {
             if (const auto* text = std::get_if<std::string>(&piece)) {
-                scratch_.append(*text);
+                word_.append(*text);
             } else {
-                append_piece(std::get<config::Place>(piece), batch, row, scratch_);
+                append_piece(std::get<config::Place>(piece), batch, row);
             }
         }
-        writer.argument(scratch_);
+        const std::size_t at = to.size();
+        RequestWriter(to).argument(word_);
         if (dynamic.key_slot >= 0) {
-            keys_[static_cast<std::size_t>(dynamic.key_slot)] = scratch_;
+            keys_[static_cast<std::size_t>(dynamic.key_slot)] = {at, to.size() - at};
         }
-    }
-    for (const auto& key : keys_) {
-        writer.begin(3);
-        writer.argument(relative_ttl_ ? "PEXPIRE" : "PEXPIREAT");
-        writer.argument(key);
-        writer.argument(expiry_);
     }
 }
 

@@ -28,31 +28,42 @@ class Renderer {
     void render(const model::ResultBatch& batch, std::size_t row, std::string& to);
 
  private:
-    // Bytes of a request, or a word that has places.
+    // Bytes of a request, a word that has places, or a key's word once more, for its expiry.
     struct Dynamic {
         config::Word word;
-        int key_slot = -1;  // where its text is kept for the expiry
+        int key_slot = -1;  // of the keys that expire
     };
-    using Part = std::variant<std::string, Dynamic>;
+    struct Again {
+        std::size_t key_slot;
+    };
+    using Part = std::variant<std::string, Dynamic, Again>;
 
     void bind(const model::ResultBatch& batch);
-    void append_piece(const config::Place& place, const model::ResultBatch& batch, std::size_t row,
-                      std::string& to);
+    void append_fixed(const config::Place& place, const model::ResultBatch& batch,
+                      std::string& to) const;
+    void append_piece(const config::Place& place, const model::ResultBatch& batch, std::size_t row);
 
     std::vector<Part> parts_;
     std::size_t commands_ = 0;
-    std::vector<std::string> keys_;  // literal ones once, the others of the current result
+    std::size_t key_slots_ = 0;
     bool relative_ttl_ = true;
-    bool has_ttl_ = false;
     std::int64_t ttl_ms_ = 0;
 
-    // Texts of the window that the last result belonged to.
+    // The same for the results of one window: what depends on nothing else is settled.
     model::Window window_{1, 0};
-    std::array<std::array<std::string, 3>, 2> bounds_;  // start, end; plain, rfc3339, seconds
-    std::string expiry_;                                // last argument of PEXPIRE / PEXPIREAT
+    bool final_ = false;
+    bool complete_ = false;
+    std::vector<Part> bound_;
+
+    // Of one result.
+    struct Span {
+        std::size_t at;
+        std::size_t size;
+    };
+    std::vector<Span> keys_;  // where in the output the keys' words are, by slot
     std::vector<std::string_view> key_parts_;
-    std::string scratch_;
-    std::string piece_;
+    std::string word_;
+    std::string printed_;
 };
 
 }  // namespace sluice::sinks

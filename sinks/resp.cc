@@ -153,11 +153,102 @@ void ReplyReader::feed(std::string_view bytes) {
     b.waiting.append(bytes);
 }
 
+namespace {
+
+constexpr std::size_t kPlainLine = 64;          // no line longer than that is looked at
+constexpr std::size_t kPlainArray = 256 << 10;  // nor an array, which may be looked at again
+
+// The line that begins with `kind`, without it and its end; null: there is none, or it is long, or
+// it does not end here, which `cut_off` tells.
+std::optional<std::string_view> take_line(std::string_view& from, char kind, bool& cut_off) {
+    if (!from.empty() && from.front() != kind) {
+        return std::nullopt;
+    }
+    const std::size_t end = from.substr(0, kPlainLine).find("\r\n");
+    if (end == std::string_view::npos) {
+        cut_off = from.size() < kPlainLine;
+        return std::nullopt;
+    }
+    const std::string_view line = from.substr(1, end - 1);
+    from.remove_prefix(end + 2);
+    return line;
+}
+
+// Up to 18 digits, which need no look at overflow.
+bool is_count(std::string_view line, std::int64_t& number) {
+    if (line.empty() || line.size() > 18) {
+        return false;
+    }
+    number = 0;
+    for (const char c : line) {
+        if (c < '0' || c > '9') {
+            return false;
+        }
+        number = number * 10 + (c - '0');
+    }
+    return true;
+}
+
+}  // namespace
+
+// What a transaction is answered with if all is well: a status for each command, then an array of
+// integers. There are so many of them that a call of hiredis for every piece is felt. What is not
+// taken stays as it is, for hiredis.
+ReplyReader::Plain ReplyReader::take_plain() {
+    auto& b = *builder_;
+    std::string_view rest = std::string_view(b.waiting).substr(b.given);
+    const auto add = [&b](Reply::Kind kind, std::int64_t number) {
+        b.reply.nodes.push_back({kind, number, 0, 0});
+    };
+    bool cut_off = false;
+    std::int64_t number = 0;
+    if (const auto status = take_line(rest, '+', cut_off)) {
+        add(Reply::Kind::status, 0);
+        b.reply.nodes.back().size = status->size();
+        b.reply.bytes.assign(*status);
+    } else if (const auto integer = take_line(rest, ':', cut_off)) {
+        if (!is_count(*integer, number)) {
+            return Plain::other;
+        }
+        add(Reply::Kind::integer, number);
+    } else if (const auto elements = take_line(rest, '*', cut_off)) {
+        if (!is_count(*elements, number) || static_cast<std::size_t>(number) > b.max_bytes) {
+            return Plain::other;
+        }
+        const std::size_t begin = rest.size();
+        add(Reply::Kind::array, number);
+        for (std::int64_t left = number; left > 0; --left) {
+            std::int64_t element = 0;
+            const auto line = take_line(rest, ':', cut_off);
+            if (!line || !is_count(*line, element)) {
+                b.reply.nodes.clear();
+                return cut_off && begin < kPlainArray ? Plain::cut_off : Plain::other;
+            }
+            add(Reply::Kind::integer, element);
+        }
+    } else {
+        return cut_off ? Plain::cut_off : Plain::other;
+    }
+    b.given = b.waiting.size() - rest.size();
+    return Plain::taken;
+}
+
 model::Result<const Reply*> ReplyReader::next() {
     auto& b = *builder_;
-    if (b.reader->ridx == -1) {  // the last call gave a reply out
+    if (b.reader->ridx == -1) {  // between two replies
         b.reply.nodes.clear();
         b.reply.bytes.clear();
+        // Nothing of the next one was given to hiredis.
+        if (b.reader->pos == b.reader->len) {
+            switch (take_plain()) {
+                case Plain::taken:
+                    return &b.reply;
+                case Plain::cut_off:
+                    return nullptr;
+                case Plain::other:
+                    break;
+            }
+        }
     }
     while (true) {
         void* done = nullptr;

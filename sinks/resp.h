@@ -99,6 +99,8 @@ class ReplyReader {
 
  private:
     struct Builder;
+    enum class Plain : std::uint8_t { taken, cut_off, other };
+    Plain take_plain();
     std::unique_ptr<Builder> builder_;
 };
 

@@ -28,7 +28,9 @@ TEST(Resp, RequestsAreCountedBytes) {
 TEST(Resp, RepliesInPieces) {
     const std::string bytes =
         "+OK\r\n-ERR no\r\n:-7\r\n$-1\r\n$5\r\na\r\nbc\r\n*-1\r\n*0\r\n"
-        "*3\r\n*2\r\n$1\r\nx\r\n:1\r\n-WRONGTYPE w\r\n+QUEUED\r\n";
+        "*3\r\n*2\r\n$1\r\nx\r\n:1\r\n-WRONGTYPE w\r\n+QUEUED\r\n"
+        "*3\r\n:1\r\n:123456789012345678\r\n:0\r\n*2\r\n:1\r\n-MISCONF "
+        "m\r\n:1234567890123456789\r\n";
     for (std::size_t piece = 1; piece <= bytes.size(); ++piece) {
         ReplyReader reader;
         std::vector<Reply> replies;
@@ -43,7 +45,7 @@ TEST(Resp, RepliesInPieces) {
                 replies.push_back(**reply);
             }
         }
-        ASSERT_EQ(replies.size(), 8u) << piece;
+        ASSERT_EQ(replies.size(), 11u) << piece;
         EXPECT_TRUE(replies[0].is_status("OK"));
         EXPECT_TRUE(replies[1].is_error());
         EXPECT_EQ(replies[1].text(), "ERR no");
@@ -59,6 +61,13 @@ TEST(Resp, RepliesInPieces) {
         EXPECT_EQ(nested.next(1), 4u);
         EXPECT_EQ(nested.text(nested.nodes[4]), "WRONGTYPE w");
         EXPECT_EQ(nested.nodes[5].kind, Reply::Kind::status);
+        ASSERT_EQ(replies[8].nodes.size(), 4u);
+        EXPECT_EQ(replies[8].size(), 3u);
+        EXPECT_EQ(replies[8].nodes[2].integer, 123456789012345678);
+        EXPECT_EQ(replies[8].next(0), 4u);
+        ASSERT_EQ(replies[9].nodes.size(), 3u);
+        EXPECT_EQ(replies[9].text(replies[9].nodes[2]), "MISCONF m");
+        EXPECT_EQ(replies[10].nodes[0].integer, 1234567890123456789);
     }
 }
 
@@ -80,6 +89,7 @@ TEST(Resp, NonsenseAndExcessAreErrors) {
     EXPECT_TRUE(broken("$x\r\n"));
     EXPECT_TRUE(broken("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n"));
     EXPECT_TRUE(broken("*2000000\r\n"));
+    EXPECT_TRUE(broken("+" + std::string(40'000, 'x')));
     EXPECT_TRUE(broken("$100000\r\n" + std::string(40'000, 'x')));
     EXPECT_FALSE(broken("*1\r\n*1\r\n*1\r\n:1\r\n"));
 }
