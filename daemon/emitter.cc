@@ -217,7 +217,7 @@ model::Result<bool> Emitter::advance(Reduction& reduction, const Allowance& allo
         reduction.suppressed = !reduction.complete && reduction.settings.suppress_incomplete;
     }
 
-    auto batch = std::make_unique<model::ResultBatch>();
+    auto batch = sink_.spare();
     std::uint64_t suppressed = 0;
     std::size_t rows = 0;
     while (reduction.cursor->valid() && rows < kRowsPerBatch) {

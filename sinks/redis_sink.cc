@@ -67,6 +67,18 @@ struct Transaction {
     bool marks_outside = false;    // of the transaction: broken on purpose
     std::size_t own_commands = 0;  // DEL, HSET
     std::int64_t new_fields = 0;   // that HSET must not exceed
+
+    // Empty again; keeps the memory of what grows with the rows.
+    void clear() {
+        Transaction fresh;
+        fresh.sources.swap(sources);
+        fresh.rows.swap(rows);
+        fresh.bytes.swap(bytes);
+        fresh.sources.clear();
+        fresh.rows.clear();
+        fresh.bytes.clear();
+        *this = std::move(fresh);
+    }
 };
 
 enum class Stage : std::uint8_t {
@@ -210,12 +222,26 @@ class RedisSink::Impl {
             inbox_.push_back({QueuedBatch(batch.release(),
                                           [this, bytes](const model::ResultBatch* done) {
                                               queued_bytes_ -= bytes;
-                                              delete done;
+                                              // It was made non-const.
+                                              keep(std::unique_ptr<model::ResultBatch>(
+                                                  const_cast<model::ResultBatch*>(done)));
                                           }),
                               0, 0});
         }
         wake();
         return true;
+    }
+
+    std::unique_ptr<model::ResultBatch> spare() {
+        {
+            const std::scoped_lock lock(spare_mutex_);
+            if (!spare_.empty()) {
+                auto batch = std::move(spare_.back());
+                spare_.pop_back();
+                return batch;
+            }
+        }
+        return std::make_unique<model::ResultBatch>();
     }
 
     bool push_end(std::uint32_t reduction, model::EventTime end, std::uint64_t generation) {
@@ -270,6 +296,9 @@ class RedisSink::Impl {
 
  private:
     static constexpr std::size_t kRowBytes = 64;  // of a row's columns, roughly
+    // Batches that are kept for their memory, and what one may have taken.
+    static constexpr std::size_t kSpareBatches = 512;
+    static constexpr std::size_t kSpareBytes = 256 << 10;
 
     struct Incoming {
         QueuedBatch batch;  // null: a window's end
@@ -327,11 +356,23 @@ class RedisSink::Impl {
 
         std::optional<Transaction> current;  // on its way or to be sent again
         std::optional<Transaction> next;     // prepared meanwhile
+        Transaction spare;                   // empty, for its memory
         std::size_t next_lane = 0;           // where the search for rows goes on
 
         std::vector<std::string> dead_letters;  // to be taken, then `after`
         bool execute_again = false;             // after them: send the rest, or be done
     };
+
+    void keep(std::unique_ptr<model::ResultBatch> batch) {
+        if (batch->arena.reserved_bytes() + batch->rows * kRowBytes > kSpareBytes) {
+            return;
+        }
+        batch->clear();
+        const std::scoped_lock lock(spare_mutex_);
+        if (spare_.size() < kSpareBatches) {
+            spare_.push_back(std::move(batch));
+        }
+    }
 
     bool over() const {
         const SinkPhase now = phase();
@@ -1049,7 +1090,7 @@ class RedisSink::Impl {
         if (c.next || !running() || !c.arrived) {
             return false;
         }
-        Transaction t;
+        Transaction t = std::exchange(c.spare, Transaction{});
         const std::size_t lanes = outgoing_.size() * model::kLanes;
         bool skipped = false;
         for (std::size_t i = 0; i < lanes && !t.full; ++i) {
@@ -1067,6 +1108,7 @@ class RedisSink::Impl {
             dirty_ = true;
         }
         if (t.rows.empty()) {
+            c.spare = std::move(t);
             return skipped;
         }
         c.next = std::move(t);
@@ -1439,6 +1481,8 @@ class RedisSink::Impl {
         } else {
             acknowledge(t);
         }
+        t.clear();
+        c.spare = std::move(t);
         if (c.stage == Stage::ready && !fence_is_ours(c)) {
             start_claim(c);
         }
@@ -1666,6 +1710,8 @@ class RedisSink::Impl {
     std::atomic<SinkPhase> phase_{SinkPhase::connecting};
     std::atomic<std::size_t> pending_rows_{0};
     std::atomic<std::size_t> queued_bytes_{0};
+    std::mutex spare_mutex_;
+    std::vector<std::unique_ptr<model::ResultBatch>> spare_;  // guarded by spare_mutex_
 
     // Constant after construction.
     const SinkSettings settings_;
@@ -1723,6 +1769,7 @@ void RedisSink::begin(Begin begin) { impl_->begin(std::move(begin)); }
 bool RedisSink::push(std::unique_ptr<model::ResultBatch>&& batch, std::uint64_t generation) {
     return impl_->push(std::move(batch), generation);
 }
+std::unique_ptr<model::ResultBatch> RedisSink::spare() { return impl_->spare(); }
 bool RedisSink::push_end(std::uint32_t reduction, model::EventTime window_end,
                          std::uint64_t generation) {
     return impl_->push_end(reduction, window_end, generation);

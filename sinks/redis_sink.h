@@ -82,7 +82,7 @@ struct SinkSettings {
     std::string username;
     // Read at every connect, so that a changed secret is found. Empty function: no AUTH.
     std::function<model::Result<std::string>()> password;
-    std::size_t queue_rows = 1 << 18;           // results queued and in flight, roughly
+    std::size_t queue_rows = 1 << 16;           // results queued and in flight, roughly
     std::size_t queue_bytes = 64 << 20;         // of their keys and texts
     std::size_t batch_commands = 512;           // per transaction; a result is never split
     std::size_t batch_bytes = 1 << 20;          // a target, passed by at most one result
@@ -177,6 +177,8 @@ class RedisSink {
     // by (window end, hash, key). False: the queue is full, `batch` is untouched, try again. A
     // batch of an older generation is taken and forgotten. Before begin(): false.
     bool push(std::unique_ptr<model::ResultBatch>&& batch, std::uint64_t generation);
+    // An empty batch, with the memory of one that is done with, if there is any.
+    std::unique_ptr<model::ResultBatch> spare();
     // Says that all results of all windows of `reduction` with end <= `window_end` have been
     // pushed. Takes no room.
     bool push_end(std::uint32_t reduction, model::EventTime window_end, std::uint64_t generation);
