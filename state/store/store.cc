@@ -225,6 +225,7 @@ model::Result<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
     TRY(options.disk->make_directory(options.directory + "/runs"));
     TRY(rocks, open_rocks(options, options.directory + "/db", store->dropped_));
     store->rocks_ = std::move(rocks);
+    store->note_files();
     return store;
 }
 
@@ -530,6 +531,7 @@ model::Status Store::apply(PreparedRun run) {
             return unusable(
                 error_of(status, "ingesting the run of barrier " + std::to_string(run.number)));
         }
+        note_files();
         gone = take_out(
             [&](const Slice&, const Held& held) { return run.taken.contains(held.serial); });
     }
@@ -550,6 +552,36 @@ model::Result<PreparedRun> Store::ingest(model::BarrierNumber number, const Chec
     return run;
 }
 
+void Store::note_files() {
+    for (const auto family : {Family::standard, Family::brief}) {
+        rocksdb::ColumnFamilyMetaData meta;
+        rocks_->db->GetColumnFamilyMetaData(rocks_->handle(family), &meta);
+        std::vector<KeyRange> files;
+        for (const auto& level : meta.levels) {
+            for (const auto& file : level.files) {
+                files.push_back({file.smallestkey, file.largestkey});
+            }
+        }
+        std::ranges::sort(files, {}, &KeyRange::first);
+        auto& joined = stored_[family];
+        joined.clear();
+        for (auto& file : files) {
+            if (!joined.empty() && file.first <= joined.back().last) {
+                joined.back().last = std::max(joined.back().last, std::move(file.last));
+            } else {
+                joined.push_back(std::move(file));
+            }
+        }
+    }
+}
+
+// Whether a file may have a key in [begin, end).
+bool Store::may_hold(Family family, std::string_view begin, std::string_view end) const {
+    const auto& ranges = stored_.at(family);
+    const auto it = std::ranges::lower_bound(ranges, begin, {}, &KeyRange::last);
+    return it != ranges.end() && it->first < end;
+}
+
 void Store::add_sources(std::uint32_t number, model::EventTime slice_end,
                         const std::optional<RowPosition>& after,
                         std::vector<std::unique_ptr<RowCursor>>& sources) const {
@@ -565,8 +597,11 @@ void Store::add_sources(std::uint32_t number, model::EventTime slice_end,
             }
         }
     }
-    sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family_of(number)),
-                                                    number, slice_end, after));
+    const Family family = family_of(number);
+    if (may_hold(family, slice_prefix(number, slice_end), slice_prefix(number, slice_end, 1))) {
+        sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family), number,
+                                                        slice_end, after));
+    }
 }
 
 model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
@@ -596,10 +631,6 @@ model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
     } else {
         end = time_prefix(number, up_to + 1);
     }
-    const rocksdb::Slice upper(end);
-    auto options = read_options();
-    options.fill_cache = true;
-    options.iterate_upper_bound = &upper;
     {
         const std::lock_guard lock(tables_mutex_);
         for (auto it = tables_.upper_bound({number, after});
@@ -607,6 +638,13 @@ model::Status Store::add_windows(std::uint32_t number, model::EventTime after,
             ends.insert(it->first.second);
         }
     }
+    if (!may_hold(family_of(number), time_prefix(number, after + 1), end)) {
+        return {};
+    }
+    const rocksdb::Slice upper(end);
+    auto options = read_options();
+    options.fill_cache = true;
+    options.iterate_upper_bound = &upper;
     const std::unique_ptr<rocksdb::Iterator> iterator(
         rocks_->db->NewIterator(options, rocks_->handle(family_of(number))));
     for (iterator->Seek(time_prefix(number, after + 1)); iterator->Valid();) {

@@ -205,6 +205,8 @@ class Store {
     // Takes the tables out that `gone` picks; they are let go by the caller, outside the lock.
     template <class Gone>
     Tables take_out(const Gone& gone);
+    void note_files();
+    bool may_hold(Family family, std::string_view begin, std::string_view end) const;
     model::Status drop_files(std::uint32_t reduction, model::EventTime frontier);
     model::Status tidy_level0();
     std::string next_run_path();
@@ -230,6 +232,15 @@ class Store {
     // Order: swap_mutex_ before tables_mutex_. An ingest holds the first, so that the coordinator,
     // which takes only the second, never waits for the disk.
     mutable std::mutex swap_mutex_;
+    // Keys of RocksDB's files by family, at the last ingest: from the first to the last of each,
+    // ascending, joined where they overlap. Compactions and deletions only make less of them. While
+    // a backlog is read most windows fire before a run holds anything of them, and an iterator
+    // costs more than their rows. Guarded by swap_mutex_.
+    struct KeyRange {
+        std::string first;
+        std::string last;
+    };
+    std::map<Family, std::vector<KeyRange>> stored_;
     mutable std::mutex tables_mutex_;
     Tables tables_;
     std::uint64_t next_serial_ = 1;
