@@ -218,10 +218,10 @@ int Application::run() {
         const Coordinator::Report report = engine_->coordinator().report();
         return leave(kExitNoSnapshot,
                      stop_savepoint_.empty()
-                         ? "stopped without a last checkpoint: " + report.checkpoint_problem
+                         ? "stopped without a last checkpoint: " + report.checkpoints.problem
                          : "stopped without the wanted savepoint, the last complete snapshot is "
                            "kept: " +
-                               report.savepoint_problem);
+                               report.checkpoints.savepoint_problem);
     }
     if (!was_running && !stop_savepoint_.empty()) {
         return leave(kExitNoSnapshot,
@@ -235,7 +235,7 @@ int Application::run() {
                   {"completed", "after the next start"}});
     }
     if (was_running) {
-        log_->publish(engine_->coordinator().report().committed_offsets);
+        log_->publish(engine_->coordinator().report().checkpoints.committed_offsets);
     }
     return leave(kExitOk, "stopped");
 }
@@ -429,7 +429,7 @@ bool Application::begin_anew() {
         std::lock_guard lock(requests_mutex_);  // nobody asks the old engine for anything any more
         running_flag_.store(false);
     }
-    log_->publish(engine_->coordinator().report().committed_offsets);
+    log_->publish(engine_->coordinator().report().checkpoints.committed_offsets);
     {
         std::lock_guard lock(seen_mutex_);
         seen_ = {};
@@ -1046,8 +1046,8 @@ void Application::settle_checkpoint_requests(bool stopping) {
     std::erase_if(checkpoint_requests_, [&](auto& request) {
         if (engine_->coordinator().checkpoint_done(request.first)) {
             const auto report = engine_->coordinator().report();
-            request.second("{\"id\":" + std::to_string(report.last_checkpoint->info.id) +
-                           ",\"path\":\"" + report.last_checkpoint->info.path + "\"}");
+            request.second("{\"id\":" + std::to_string(report.checkpoints.last->info.id) +
+                           ",\"path\":\"" + report.checkpoints.last->info.path + "\"}");
             return true;
         }
         if (stopping) {
@@ -1238,8 +1238,8 @@ RunState Application::fill_running(Status& status) {
                 partition.end_offset = std::max(*seen.ends[one.partition], one.next_offset);
             }
             if (const auto found =
-                    report.committed_offsets.find(engine_->partitions()[one.partition]);
-                found != report.committed_offsets.end()) {
+                    report.checkpoints.committed_offsets.find(engine_->partitions()[one.partition]);
+                found != report.checkpoints.committed_offsets.end()) {
                 partition.checkpointed_offset = found->second;
             }
             status.ledger += one.ledger;
@@ -1295,7 +1295,7 @@ RunState Application::fill_running(Status& status) {
     set_condition("kafka", kafka.empty(), kafka);
     set_condition("sink", sink.connected, sink.reason);
     set_condition("disk", seen.disk_problem.empty(), seen.disk_problem);
-    set_condition("state", report.checkpoint_problem.empty(), report.checkpoint_problem);
+    set_condition("state", report.checkpoints.problem.empty(), report.checkpoints.problem);
     set_condition("paused", stopped.empty(), stopped);
     if (report.input_paused_reason != logged_paused_ && !stop_requested_) {
         if (report.input_paused_reason.empty()) {
@@ -1310,8 +1310,8 @@ RunState Application::fill_running(Status& status) {
 
 // Savepoints beside the checkpoints, newest first.
 void Application::fill_savepoints(Status& status, const Coordinator::Report& report) {
-    status.savepoints_taken = report.savepoints_taken;
-    status.savepoints_failed = report.savepoints_failed;
+    status.savepoints_taken = report.checkpoints.savepoints_taken;
+    status.savepoints_failed = report.checkpoints.savepoints_failed;
     const state::Completion::Report kept = engine_->completion().report();
     status.completion = {kept.completing,       kept.done_bytes, kept.total_bytes,
                          kept.bytes_per_second, kept.problem,    kept.settled};
@@ -1332,31 +1332,31 @@ void Application::fill_savepoints(Status& status, const Coordinator::Report& rep
 }
 
 void Application::fill_checkpoints(Status& status, const Coordinator::Report& report) {
-    status.checkpoints_completed = report.checkpoints_completed;
-    status.checkpoints_failed = report.checkpoints_failed;
-    status.checkpoint_interval_ms = report.checkpoint_interval_ms;
-    if (report.checkpoint_problem != logged_checkpoint_problem_) {
-        if (!report.checkpoint_problem.empty()) {
-            log_warning("a checkpoint was skipped", {{"reason", report.checkpoint_problem}});
+    status.checkpoints_completed = report.checkpoints.completed;
+    status.checkpoints_failed = report.checkpoints.failed;
+    status.checkpoint_interval_ms = report.checkpoints.interval_ms;
+    if (report.checkpoints.problem != logged_checkpoint_problem_) {
+        if (!report.checkpoints.problem.empty()) {
+            log_warning("a checkpoint was skipped", {{"reason", report.checkpoints.problem}});
         }
-        logged_checkpoint_problem_ = report.checkpoint_problem;
+        logged_checkpoint_problem_ = report.checkpoints.problem;
     }
     status.checkpoints.clear();
-    for (const Coordinator::Taken& kept : report.kept) {
+    for (const Checkpoints::Taken& kept : report.checkpoints.kept) {
         status.checkpoints.push_back(checkpoint_status(kept.info, kept.pause_us));
     }
-    if (!report.last_checkpoint || report.checkpoints_completed == logged_checkpoints_) {
+    if (!report.checkpoints.last || report.checkpoints.completed == logged_checkpoints_) {
         return;
     }
-    logged_checkpoints_ = report.checkpoints_completed;
+    logged_checkpoints_ = report.checkpoints.completed;
     const CheckpointStatus one =
-        checkpoint_status(report.last_checkpoint->info, report.last_checkpoint->pause_us);
+        checkpoint_status(report.checkpoints.last->info, report.checkpoints.last->pause_us);
     log_info("checkpoint", {{"id", one.id},
                             {"bytes", one.bytes},
                             {"new_bytes", one.new_bytes},
                             {"duration_ms", one.duration_ms},
                             {"pause_us", one.pause_us}});
-    log_->publish(report.committed_offsets);
+    log_->publish(report.checkpoints.committed_offsets);
 }
 
 }  // namespace sluice::daemon
