@@ -33,6 +33,7 @@ constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
 constexpr std::int64_t kExtendMs = 30'000;
 constexpr std::int64_t kStallMs = 10'000;
+constexpr std::int64_t kLastWordsMs = 1000;
 
 // What a start is about, as the status names it.
 std::string_view restore_phase(const Engine& engine) {
@@ -158,6 +159,21 @@ int Application::leave(int exit_code, const std::string& text) {
     } else {
         log_error(text, {{"exit_code", exit_code}});
         notify_.failed(text, exit_code);
+    }
+    std::vector<Done> waiting;
+    {
+        std::lock_guard lock(requests_mutex_);
+        waiting.swap(stop_waiting_);
+    }
+    if (!waiting.empty()) {
+        const std::string verdict = nlohmann::ordered_json{
+            {"exit_code", exit_code},
+            {"savepoint", stop_savepoint_},
+            {"text", text}}.dump();
+        for (Done& done : waiting) {
+            done(verdict);
+        }
+        http_->settle(kLastWordsMs);
     }
     return exit_code;
 }
@@ -300,17 +316,21 @@ bool Application::open() {
         return status_;
     };
     callbacks.stop = [this](StopRequest request) {
+        if (request.done) {
+            std::lock_guard guard(requests_mutex_);
+            stop_waiting_.push_back(std::move(request.done));
+        }
+        const Farewell farewell = !request.savepoint   ? Farewell::policy
+                                  : *request.savepoint ? Farewell::savepoint
+                                                       : Farewell::no_savepoint;
         if (request.drain && running_flag_.load(std::memory_order_acquire)) {
-            farewell_ =
-                request.savepoint.value_or(false) ? Farewell::savepoint : Farewell::no_savepoint;
+            farewell_ = farewell;
             drain_requested_ = true;
             log_info("draining: what the log holds now is read, every window closes");
             watch_bell_.ring();
             return;
         }
-        request_stop("stop command", !request.savepoint   ? Farewell::policy
-                                     : *request.savepoint ? Farewell::savepoint
-                                                          : Farewell::no_savepoint);
+        request_stop("stop command", farewell);
     };
     callbacks.savepoint = [this](std::string name, Done done) {
         request_savepoint(std::move(name), std::move(done));
@@ -430,12 +450,15 @@ bool Application::begin_anew() {
         running_flag_.store(false);
     }
     log_->publish(engine_->coordinator().report().committed_offsets);
+    bool drain = draining_.exchange(false);
     {
         std::lock_guard lock(seen_mutex_);
         seen_ = {};
+        drain |= std::exchange(drain_ends_, std::nullopt).has_value();
     }
     running_ = false;
-    if (draining_.exchange(false)) {
+    reloaded_ = true;
+    if (drain) {
         drain_requested_ = true;  // whoever had begun it is gone: it begins again
     }
     begin_.store(false);
@@ -453,8 +476,6 @@ bool Application::begin_anew() {
         status_.config_hash = pipeline_.config_hash;
         status_.partitions.clear();
     }
-    log_info("the edited settings are in force");
-    finish_reload(reload_verdict_);
     return open_engine();
 }
 
@@ -509,8 +530,7 @@ void Application::answer_reload() {
     const auto refuse = [&](int exit_code, const std::string& reason) {
         log_warning("no reload", {{"reason", reason}});
         answer(nlohmann::json{{"applied", false}, {"exit_code", exit_code}, {"reason", reason}}
-                   .dump() +
-               "\n");
+                   .dump());
     };
     if (!running_ || stop_requested_) {
         answer(model::unavailable("no reload is possible now"));
@@ -540,7 +560,11 @@ void Application::answer_reload() {
     }
     // What is read when the process starts stays as it is until then.
     loaded.pipeline->state.directory = pipeline_.state.directory;
-    reload_verdict_ = verdict.dump() + "\n";
+    loaded.pipeline->state.io = pipeline_.state.io;
+    loaded.pipeline->dead_letter = pipeline_.dead_letter;
+    loaded.pipeline->http = pipeline_.http;
+    loaded.pipeline->log = pipeline_.log;
+    reload_verdict_ = verdict.dump();
     reload_ = std::make_shared<config::Pipeline>(std::move(*loaded.pipeline));
     reloads_waiting_ = std::move(requests);
     log_info("reload", {{"changes", edit.changes.size()}});
@@ -723,6 +747,10 @@ void Application::begin_threads() {
     engine_->run();
     note_settings();
     release_workers();
+    if (std::exchange(reloaded_, false)) {
+        log_info("the edited settings are in force");
+        finish_reload(reload_verdict_);
+    }
     drive(
         "coordinator",
         [this] {
@@ -773,6 +801,7 @@ void Application::begin_threads() {
             return false;
         },
         [this] { watch_bell_.wait(2000); });
+    refresh_status(true);  // nobody is to see the gate open and the daemon not ready
 }
 
 void Application::release_workers() {
@@ -826,9 +855,11 @@ void Application::watch() {
         for (std::size_t i = 0; i < asked.size(); ++i) {
             ends[asked[i]] = (*ranges)[i].end;
         }
-        draining_ = true;
-        engine_->coordinator().request_drain(std::move(ends));
-        coordinator_bell_.ring();
+        {
+            std::lock_guard lock(seen_mutex_);
+            drain_ends_ = std::move(ends);
+        }
+        main_bell_.ring();
     }
     dead_letters_->flush();
     if (ranges && clock_.steady_ms() - looked_for_partitions_ms_ >= kLookForPartitionsMs &&
@@ -873,6 +904,7 @@ void Application::supervise() {
             return;
         }
         answer_reload();
+        begin_drain();
         if ((stop_requested_ || draining_) && !stop_passed_on) {
             stop_passed_on = stop_requested_;
             pass_stop_on();
@@ -893,6 +925,21 @@ void Application::supervise() {
         settle_savepoint_requests(false);
         feed_watchdog();
         main_bell_.wait(100);
+    }
+}
+
+// It may be over at once: what it ends with is said first.
+void Application::begin_drain() {
+    std::optional<model::Offsets> ends;
+    {
+        std::lock_guard lock(seen_mutex_);
+        ends.swap(drain_ends_);
+    }
+    if (ends) {
+        draining_ = true;
+        pass_stop_on();
+        engine_->coordinator().request_drain(std::move(*ends));
+        coordinator_bell_.ring();
     }
 }
 
@@ -1001,9 +1048,9 @@ void Application::settle_savepoint_requests(bool stopping) {
                                    {"duration_ms", info.duration_ms},
                                    {"path", info.path}});
             savepoint_bell_.ring();
-            request.done("{\"name\":\"" + request.name + "\",\"id\":" + std::to_string(info.id) +
-                         ",\"path\":\"" + info.path + "\",\"bytes\":" + std::to_string(info.bytes) +
-                         "}");
+            request.done(nlohmann::ordered_json{
+                {"name", request.name}, {"id", info.id}, {"path", info.path}, {"bytes", info.bytes}}
+                             .dump());
             return true;
         }
         if (stopping) {
@@ -1046,8 +1093,13 @@ void Application::settle_checkpoint_requests(bool stopping) {
     std::erase_if(checkpoint_requests_, [&](auto& request) {
         if (engine_->coordinator().checkpoint_done(request.first)) {
             const auto report = engine_->coordinator().report();
-            request.second("{\"id\":" + std::to_string(report.last_checkpoint->info.id) +
-                           ",\"path\":\"" + report.last_checkpoint->info.path + "\"}");
+            request.second(nlohmann::ordered_json{{"id", report.last_checkpoint->info.id},
+                                                  {"path", report.last_checkpoint->info.path}}
+                               .dump());
+            return true;
+        }
+        if (engine_->coordinator().checkpoint_skipped(request.first)) {
+            request.second(model::exhausted(engine_->coordinator().report().checkpoint_problem));
             return true;
         }
         if (stopping) {
@@ -1150,7 +1202,8 @@ Status Application::make_status() {
     if (stop_requested_ || draining_) {
         state = RunState::stopping;
     }
-    status.ready = running_;
+    // While other settings take over the reader is away for a moment, as it is in other trouble.
+    status.ready = running_ || ready_sent_;
     for (const Condition& condition : conditions_) {
         // A short trouble does not flip readiness; before the first time there is nothing to be
         // ready with.

@@ -92,6 +92,7 @@ class Application {
     void remove_savepoint(std::string name, Done done);
     std::string new_savepoint_name();
     void settle_savepoint_requests(bool stopping);
+    void begin_drain();
     void pass_stop_on();
     void tell_progress();
     void fill_savepoints(Status& status, const Coordinator::Report& report);
@@ -144,7 +145,8 @@ class Application {
         std::uint64_t disk_free = 0;
     };
     std::mutex seen_mutex_;
-    Seen seen_;  // guarded by seen_mutex_
+    Seen seen_;                                 // guarded by seen_mutex_
+    std::optional<model::Offsets> drain_ends_;  // guarded by seen_mutex_; not yet passed on
 
     std::mutex status_mutex_;
     Status status_;                      // guarded by status_mutex_
@@ -165,8 +167,10 @@ class Application {
         std::string name;
         Done done;
     };
+    std::vector<Done> stop_waiting_;     // guarded by requests_mutex_
     std::vector<Done> reload_requests_;  // guarded by requests_mutex_; not yet looked at
     std::vector<Done> reloads_waiting_;  // main thread: for the one under way
+    bool reloaded_ = false;  // main thread: the next engine that runs is that of other settings
     std::vector<SavepointRequest> savepoint_requests_;  // guarded by requests_mutex_
     std::string last_savepoint_name_;                   // guarded by requests_mutex_
     std::uint64_t savepoint_names_ = 0;                 // guarded by requests_mutex_

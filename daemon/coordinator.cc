@@ -892,6 +892,9 @@ bool Coordinator::take_snapshotter_result() {
             ++report_.checkpoints_failed;
             checkpoint_earliest_ms_ = parts_.clock.steady_ms() + 1000;
             checkpoint_wanted_ = true;
+            if (checkpoint) {
+                checkpoints_skipped_.store(checkpoints_begun_);
+            }
         } else if (checkpoint) {
             report_.checkpoint_problem.clear();
             ++report_.checkpoints_completed;
@@ -1120,6 +1123,10 @@ std::uint64_t Coordinator::request_checkpoint() { return checkpoints_requested_.
 
 bool Coordinator::checkpoint_done(std::uint64_t ticket) const {
     return checkpoints_done_.load() >= ticket;
+}
+
+bool Coordinator::checkpoint_skipped(std::uint64_t ticket) const {
+    return checkpoints_skipped_.load() >= ticket;
 }
 
 bool Coordinator::everything_delivered() const {

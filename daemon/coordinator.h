@@ -126,6 +126,8 @@ class Coordinator {
     std::optional<model::Result<state::CheckpointSummary>> take_savepoint(std::uint64_t ticket);
     std::uint64_t request_checkpoint();  // returns a ticket for checkpoint_done()
     bool checkpoint_done(std::uint64_t ticket) const;
+    // It was begun and skipped; report().checkpoint_problem says why. It is tried again by itself.
+    bool checkpoint_skipped(std::uint64_t ticket) const;
     // A partition that nobody reads yet: to be read from `begin` (below `until`); `empty`: it holds
     // nothing.
     struct Found {
@@ -288,6 +290,7 @@ class Coordinator {
     std::atomic<bool> stop_requested_ = false;
     std::atomic<std::uint64_t> checkpoints_requested_ = 0;
     std::atomic<std::uint64_t> checkpoints_done_ = 0;
+    std::atomic<std::uint64_t> checkpoints_skipped_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
     model::Error failure_;                           // guarded by mutex_
