@@ -236,10 +236,12 @@ std::optional<Checkpoints::Settled> Checkpoints::take_settled() {
         note_savepoint(sealing, *result);
         parts_.savepoint_frozen();
     } else if (result->outcome == state::SnapshotResult::Outcome::skipped) {
-        schedule_.skipped(parts_.clock.steady_ms());
-        std::lock_guard lock(mutex_);
-        report_.problem = result->error.text;
-        ++report_.failed;
+        {
+            std::lock_guard lock(mutex_);
+            report_.problem = result->error.text;
+            ++report_.failed;
+        }
+        schedule_.note_skipped(parts_.clock.steady_ms());
     } else if (result->kind == Kind::checkpoint) {
         note_checkpoint(sealing, *result);
     }
