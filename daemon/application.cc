@@ -1289,7 +1289,7 @@ RunState Application::fill_running(Status& status) {
     std::string kafka = !gone.empty()                 ? gone
                         : !seen.kafka_problem.empty() ? seen.kafka_problem
                                                       : "";
-    if (!kafka.empty() && gone.empty() && !trouble.empty()) {
+    if (!kafka.empty() && gone.empty() && !kafka.contains(trouble)) {
         kafka += " (" + trouble + ")";
     }
     set_condition("kafka", kafka.empty(), kafka);
