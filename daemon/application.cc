@@ -740,7 +740,7 @@ RunState Application::show_engine(Status& status) {
     status.rates = board_.rates(found.records, sink.results);
 
     std::string kafka = !found.gone.empty() ? found.gone : seen.kafka_problem;
-    if (!kafka.empty() && found.gone.empty() && !found.trouble.empty()) {
+    if (!kafka.empty() && found.gone.empty() && !kafka.contains(found.trouble)) {
         kafka += " (" + found.trouble + ")";
     }
     board_.set_condition("restore", true, "");

@@ -49,6 +49,10 @@ using Queue = std::unique_ptr<rd_kafka_queue_t, QueueDeleter>;
 // The version that brought fetch.queue.backoff.ms.
 constexpr int kVersionWithBackoffSetting = 0x02020000;
 
+// Until then it repeats its own nonce in its last message of SCRAM, which brokers had put up with
+// before 3.9.
+constexpr int kVersionWithSoundScram = 0x02060100;
+
 // Per partition. What waits in a queue longer than some milliseconds has left the processor's
 // caches when it is read, and its memory has gone back to the system: both cost more than another
 // fetch.
@@ -103,6 +107,25 @@ model::Status set(rd_kafka_conf_t* conf, const std::string& key, const std::stri
 
 std::string text_of(rd_kafka_resp_err_t error) { return rd_kafka_err2str(error); }
 
+// What a `username` of [source] means where [source.rdkafka] does not say otherwise.
+std::map<std::string, std::string> credentials(const std::string& username,
+                                               const std::string& password) {
+    if (username.empty()) {
+        return {};
+    }
+    return {{"security.protocol", "sasl_ssl"},
+            {"sasl.mechanism", "PLAIN"},
+            {"sasl.username", username},
+            {"sasl.password", password}};
+}
+
+// Of a property whose values are short.
+std::string value_of(const rd_kafka_conf_t* conf, const char* key) {
+    char value[64];
+    std::size_t size = sizeof value;
+    return rd_kafka_conf_get(conf, key, value, &size) == RD_KAFKA_CONF_OK ? value : "";
+}
+
 int clamp_ms(std::int64_t ms) {
     return static_cast<int>(std::clamp<std::int64_t>(ms, 0, 3'600'000));
 }
@@ -153,18 +176,38 @@ void fill_record(const rd_kafka_message_t* message, Record& record, MessageHeade
 
 }  // namespace
 
-std::vector<PropertyError> check_properties(const std::map<std::string, std::string>& properties) {
+std::vector<PropertyError> check_properties(const std::map<std::string, std::string>& properties,
+                                            const std::string& username) {
     std::vector<PropertyError> errors;
     Conf conf(rd_kafka_conf_new());
+    for (const auto& [key, value] : credentials(username, "taken as given")) {
+        static_cast<void>(set(conf.get(), key, value));
+    }
     for (const auto& [key, value] : properties) {
         if (const char* reason = owned_because(key)) {
             errors.push_back({key, std::string("set by Sluice: ") + reason});
+        } else if (!username.empty() && (key == "sasl.username" || key == "sasl.password")) {
+            errors.push_back({key, "[source] has a `username` and a `password` already"});
         } else if (const auto status = set(conf.get(), key, value); !status) {
             errors.push_back({key, status.error().text});
+        } else if (!username.empty() && key == "security.protocol" &&
+                   !value_of(conf.get(), "security.protocol").starts_with("sasl_")) {
+            errors.push_back({key,
+                              "the `username` of [source] would not be used: sasl_plaintext "
+                              "or sasl_ssl"});
         }
     }
     if (!errors.empty()) {
         return errors;
+    }
+    if (rd_kafka_version() < kVersionWithSoundScram &&
+        value_of(conf.get(), "sasl.mechanism").starts_with("SCRAM")) {
+        errors.push_back(
+            {properties.contains("sasl.mechanisms") ? "sasl.mechanisms" : "sasl.mechanism",
+             std::string("librdkafka ") + rd_kafka_version_str() +
+                 " is refused by brokers from 3.9 on, as if the password were wrong; "
+                 "2.6.1 and newer are not",
+             true});
     }
     // What only shows when all are together, and files that are named.
     rd_kafka_conf_set_log_cb(conf.get(), [](const rd_kafka_t*, int, const char*, const char*) {});
@@ -209,14 +252,17 @@ struct KafkaLog::Shared {
     bool stopping = false;
     bool finished = false;  // the helper has left
     std::condition_variable finished_now;
-    std::string last_error;
+    std::string last_error;  // librdkafka's, since the last success of a blocking call
     KafkaCounts counts;
 
     explicit Shared(KafkaLogSettings s) : settings(std::move(s)) {}
 
-    void note_error(std::string text) {
+    // That all brokers are down is what follows from a cause, and must not hide it.
+    void note_error(int error, std::string text) {
         const std::lock_guard lock(mutex);
-        last_error = std::move(text);
+        if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || last_error.empty()) {
+            last_error = std::move(text);
+        }
     }
     void post(std::function<void(rd_kafka_t*)> job) {
         {
@@ -258,10 +304,7 @@ model::Result<Conf> KafkaLog::Shared::conf(std::uint64_t partitions) const {
         {"max.partition.fetch.bytes", std::to_string(std::min(queue, kFetchBytes))},
         {"client.id", "sluice"},
     };
-    if (!settings.username.empty()) {
-        all["security.protocol"] = "sasl_ssl";
-        all["sasl.mechanism"] = "PLAIN";
-    }
+    all.merge(credentials(settings.username, settings.password));
     if (rd_kafka_version() >= kVersionWithBackoffSetting) {
         all["fetch.queue.backoff.ms"] = "2";
     }
@@ -274,10 +317,6 @@ model::Result<Conf> KafkaLog::Shared::conf(std::uint64_t partitions) const {
                                  : key == "fetch.message.max.bytes" ? "max.partition.fetch.bytes"
                                                                     : key;
         all[name] = value;
-    }
-    if (!settings.username.empty()) {
-        all["sasl.username"] = settings.username;
-        all["sasl.password"] = settings.password;
     }
     all["bootstrap.servers"] = settings.brokers;
     all["enable.auto.commit"] = "false";
@@ -305,7 +344,7 @@ namespace {
 struct ClientOwner {
     virtual ~ClientOwner() = default;
     virtual void on_log(int level, std::string_view text) = 0;
-    virtual void on_error(std::string text) = 0;
+    virtual void on_error(int error, std::string text) = 0;
     virtual void on_commit_error() {}
 };
 
@@ -317,20 +356,20 @@ void log_line(const rd_kafka_t* client, int level, const char*, const char* text
 
 void error_event(rd_kafka_t* client, int error, const char* reason, void*) {
     if (auto* owner = static_cast<ClientOwner*>(rd_kafka_opaque(client))) {
-        owner->on_error(text_of(static_cast<rd_kafka_resp_err_t>(error)) + ": " + reason);
+        owner->on_error(error, text_of(static_cast<rd_kafka_resp_err_t>(error)) + ": " + reason);
     }
 }
 
 struct ControlOwner final : ClientOwner {
     std::function<void(int, std::string_view)> log;
-    std::function<void(std::string)> error;
+    std::function<void(int, std::string)> error;
     std::function<void()> commit_error;
     void on_log(int level, std::string_view text) override {
         if (log) {
             log(level, text);
         }
     }
-    void on_error(std::string text) override { error(std::move(text)); }
+    void on_error(int code, std::string text) override { error(code, std::move(text)); }
     void on_commit_error() override { commit_error(); }
 };
 
@@ -367,6 +406,7 @@ model::Result<T> KafkaLog::Shared::within(std::int64_t timeout_ms,
         }
         const auto left = std::chrono::duration_cast<Ms>(deadline - SteadyClock::now()).count();
         auto result = call(client, clamp_ms(std::max<std::int64_t>(1, left)));
+        rd_kafka_poll(client, 0);  // what it complained about meanwhile is the reason
         const std::lock_guard lock(answer->mutex);
         answer->result.emplace(std::move(result));
         answer->ready.notify_one();
@@ -380,9 +420,11 @@ model::Result<T> KafkaLog::Shared::within(std::int64_t timeout_ms,
                                   std::to_string(timeout_ms) + " ms" +
                                   (last_error.empty() ? "" : ": " + last_error));
     }
+    const std::lock_guard shared_lock(mutex);
     if (answer->result->has_value()) {
-        const std::lock_guard shared_lock(mutex);
         last_error.clear();
+    } else if (!last_error.empty()) {
+        answer->result->error().text += " (" + last_error + ")";
     }
     return std::move(*answer->result);
 }
@@ -454,7 +496,9 @@ model::Result<std::unique_ptr<KafkaLog>> KafkaLog::open(KafkaLogSettings setting
     auto owner = std::make_unique<ControlOwner>();
     owner->log = shared->settings.log;
     // The owner lives in the helper thread, which keeps `shared` alive.
-    owner->error = [raw = shared.get()](std::string text) { raw->note_error(std::move(text)); };
+    owner->error = [raw = shared.get()](int error, std::string text) {
+        raw->note_error(error, std::move(text));
+    };
     owner->commit_error = [raw = shared.get()] {
         const std::lock_guard lock(raw->mutex);
         ++raw->counts.publish_errors;
@@ -759,11 +803,6 @@ void KafkaLog::publish(const model::Offsets& next_offsets) {
     shared_->wake.notify_one();
 }
 
-std::string KafkaLog::last_error() const {
-    const std::lock_guard lock(shared_->mutex);
-    return shared_->last_error;
-}
-
 KafkaCounts KafkaLog::counts() const {
     const std::lock_guard lock(shared_->mutex);
     return shared_->counts;
@@ -856,7 +895,7 @@ class KafkaLog::Reader final : public LogReader, private ClientOwner {
     void watch_queue(Open& open, std::size_t taken, std::size_t bytes);
 
     void on_log(int level, std::string_view text) override;
-    void on_error(std::string text) override;
+    void on_error(int error, std::string text) override;
 
     const std::shared_ptr<Shared> shared_;
     const std::vector<Partition>& partitions_;
@@ -1228,8 +1267,8 @@ void KafkaLog::Reader::on_log(int level, std::string_view text) {
 }
 
 // Called from rd_kafka_poll(), so on the worker's thread.
-void KafkaLog::Reader::on_error(std::string text) {
-    shared_->note_error(text);
+void KafkaLog::Reader::on_error(int error, std::string text) {
+    shared_->note_error(error, text);
     add_error(kWholeLog, {model::ErrorKind::unavailable, std::move(text)});
 }
 

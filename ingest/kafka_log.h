@@ -38,10 +38,12 @@ namespace sluice::ingest {
 struct KafkaLogSettings {
     std::string brokers;
     std::vector<std::string> topics;
-    std::string group_id;               // positions are published under it; empty: they are not
-    std::string username;               // SASL; empty: none
-    std::string password;               // resolved; kept in memory only
-    std::uint64_t max_bytes = 1 << 20;  // of one decompressed value
+    std::string group_id;  // positions are published under it; empty: they are not
+    // SASL; empty: none. With it security.protocol is sasl_ssl and sasl.mechanism PLAIN unless
+    // `properties` say otherwise.
+    std::string username;
+    std::string password;                           // resolved; kept in memory only
+    std::uint64_t max_bytes = 1 << 20;              // of one decompressed value
     std::uint64_t queue_bytes = 64ull << 20;        // of all readers' queues together
     std::map<std::string, std::string> properties;  // [source.rdkafka], wins where we allow it
     // What librdkafka logs (level as in syslog); called from any thread. Empty: nowhere.
@@ -49,12 +51,15 @@ struct KafkaLogSettings {
 };
 
 // What librdkafka says about properties of [source.rdkafka]: unknown, invalid, not in this build,
-// or owned by us (with the reason). Connects to nothing.
+// or owned by us (with the reason). `username` is the one of [source]: with it the others must be
+// SASL's, and the password is taken as given. Connects to nothing.
 struct PropertyError {
-    std::string key;
+    std::string key;  // empty: what only shows when all are together
     std::string error;
+    bool doubt = false;  // it is taken, and may not work
 };
-std::vector<PropertyError> check_properties(const std::map<std::string, std::string>& properties);
+std::vector<PropertyError> check_properties(const std::map<std::string, std::string>& properties,
+                                            const std::string& username = {});
 
 // Runs the calling thread, and every thread that it creates from now on, on one core. A worker does
 // it before open_reader(): librdkafka's threads and the worker then share that core, which halves
@@ -67,8 +72,8 @@ struct KafkaCounts {
     std::uint64_t publish_errors = 0;
 };
 
-// Life:    readers must be gone before the log.
-// Thread:  as Log says.
+// Errors:  `unavailable` ends in what librdkafka complained about last (authentication, certificate
+// …). Life:    readers must be gone before the log. Thread:  as Log says.
 class KafkaLog final : public Log {
  public:
     // Connects in the background; a broker that does not answer is no error here. Errors: invalid
@@ -90,9 +95,6 @@ class KafkaLog final : public Log {
         const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) override;
     void publish(const model::Offsets& next_offsets) override;
 
-    // The last thing that librdkafka complained about (broker down, authentication …); empty if
-    // there was nothing since the last success of a blocking call. Thread: any.
-    std::string last_error() const;
     KafkaCounts counts() const;  // Thread: any.
 
  private:
