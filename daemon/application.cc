@@ -1185,6 +1185,7 @@ RunState Application::fill_running(Status& status) {
     status.reductions.assign(reductions, {});
     status.steps.clear();
     status.workers.clear();
+    status.fold_latency = {};
     std::string trouble, stopped, gone;
     std::uint64_t table_bytes = engine_->store().table_bytes();
     std::uint64_t records = 0;
@@ -1209,6 +1210,7 @@ RunState Application::fill_running(Status& status) {
         records += progress.records;
         status.restore.replayed_records += progress.replayed_records;
         status.workers.push_back({static_cast<std::uint64_t>(progress.busy_ns), 0});
+        status.fold_latency += progress.fold_latency;
         if (!progress.stopped.empty()) {
             stopped = progress.stopped;
         }

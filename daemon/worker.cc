@@ -44,6 +44,8 @@ struct Worker::Owned {
     ingest::Decoder decoder;
     ingest::DecodedBatch batch;
     std::size_t at = 0;  // rows of the batch below are folded
+    // When the log handed the batch over, steady; none: in a replay.
+    std::optional<std::int64_t> handed_over_ns;
     // Of rows of the batch, ascending: every row in a replay, which ends anywhere, else the last
     // one.
     std::vector<std::pair<std::size_t, std::uint64_t>> probes;
@@ -343,6 +345,7 @@ bool Worker::read_some() {
 bool Worker::fill(Owned& owned) {
     owned.at = 0;
     owned.probes.clear();
+    owned.handed_over_ns = replaying_ ? std::nullopt : std::optional(settings_.clock.steady_ns());
     owned.decoder.begin(owned.batch, owned.partition, kBatchRows);
     const auto taken =
         reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
@@ -447,6 +450,10 @@ bool Worker::process(Owned& owned) {
     if (replaying_) {
         replayed_records_ += end - begin;
     }
+    if (owned.handed_over_ns) {
+        fold_latency_.add(
+            static_cast<std::uint64_t>(settings_.clock.steady_ns() - *owned.handed_over_ns) / 1000);
+    }
     return true;
 }
 
@@ -542,6 +549,7 @@ void Worker::publish() {
     progress.records = records_;
     progress.replayed_records = replayed_records_;
     progress.busy_ns = busy_ns_;
+    progress.fold_latency = fold_latency_;
     std::lock_guard lock(progress_mutex_);
     std::swap(progress_, progress);
 }

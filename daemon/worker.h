@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "config/settings.h"
+#include "daemon/fold_latency.h"
 #include "daemon/messages.h"
 #include "ingest/dead_letter.h"
 #include "ingest/decoder.h"
@@ -76,6 +77,7 @@ struct WorkerProgress {
     std::uint64_t replayed_records = 0;
     std::uint64_t records = 0;  // this run
     std::int64_t busy_ns = 0;   // decoding and folding
+    FoldLatency fold_latency;   // this run
 };
 
 class Worker {
@@ -158,6 +160,7 @@ class Worker {
     std::uint64_t records_ = 0;
     std::uint64_t replayed_records_ = 0;
     std::int64_t busy_ns_ = 0;
+    FoldLatency fold_latency_;
 
     Mailbox<Order> orders_;
     std::atomic<bool> paused_ = false;
