@@ -375,9 +375,26 @@ void Coordinator::request_reload(Reload reload) {
 
 // Results of event time rest on records beyond the last barrier of the journal. What an earlier run
 // closed is final: the records in it are folded under the old settings once more. Where there are
-// none, nothing at all is read before the reload.
+// none, nothing at all is read before the reload; where the log has lost some of them, it is read
+// to its end, and what that run closed is over without them.
 bool Coordinator::reload_due() const {
-    return reload_ && (meta_.closed == kNoTime || least_watermark() >= meta_.closed);
+    return reload_ &&
+           (meta_.closed == kNoTime || least_watermark() >= meta_.closed || everything_read());
+}
+
+// Each partition was at its end in this run: whatever an earlier one had read, this one has, if it
+// is still there.
+bool Coordinator::everything_read() const {
+    std::size_t seen = 0;
+    for (const WorkerProgress& worker : progress_) {
+        for (const PartitionProgress& partition : worker.partitions) {
+            if (!partition.end_seen && !worker.until_end_reached) {
+                return false;
+            }
+            ++seen;
+        }
+    }
+    return live_ && seen > 0 && seen == owned_;
 }
 
 // Issues the barrier when it is due and nothing else is sealed; afterwards sees the reload through.
@@ -424,7 +441,7 @@ bool Coordinator::decide_reload() {
 void Coordinator::begin_reload(Undertaking& undertaking) {
     SLUICE_FAIL_POINT("reload.journaled");
     collect_progress();
-    reload_over_ = least_watermark();
+    reload_over_ = std::max(least_watermark(), meta_.closed);
     reload_number_ = undertaking.order.barrier.number;
     Allowance allowance;
     allowance.event_time = reload_over_ == model::kAfterAll ? kNoTime : reload_over_;
@@ -595,9 +612,10 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    if (time_keeper_.watermark(view) < meta_.closed) {
+    if (time_keeper_.watermark(view) < meta_.closed && !everything_read()) {
         // Results have left without these partitions, perhaps in an earlier run; until the
-        // watermark is past them, a record of theirs could still fall into such a window.
+        // watermark is past them, a record of theirs could still fall into such a window. Where
+        // the log has lost what carried the watermark, waiting for it would be for ever.
         std::lock_guard lock(mutex_);
         found_.insert(found_.begin(), found.begin(), found.end());
         return;

@@ -122,6 +122,31 @@ class Change(World):
     def plan(self, *options):
         return program.command("plan", str(self.folder / "pipeline.toml"), *options)
 
+    def test_an_edit_takes_over_where_the_records_of_a_final_result_are_gone(self):
+        for end in (True, False):
+            with self.subTest(until_end=end):
+                daemon = self.sluice(
+                    self.write(BEFORE, state='checkpoint = { every = "1h" }', name=f"{self.topic}-{end}",
+                               state_directory=f"state-{end}"),
+                )
+                self.produce(600)
+                daemon.start()
+                daemon.wait_read(self.ends())
+                daemon.wait_status(lambda status: (status["reductions"][0]["frontier"] or 0) > BEGIN, "results")
+                daemon.kill()
+                self.write(AFTER, state='checkpoint = { every = "1h" }', name=daemon.name, state_directory=f"state-{end}")
+                with self.kafka.admin() as admin:
+                    admin.delete_records(self.topic, 1, self.ends()[self.topic, 1])
+                if end:
+                    self.assertEqual(daemon.run("--until", "end", "--accept-gap", timeout=60), 0, daemon.log_tail())
+                else:
+                    daemon.start("--accept-gap")
+                    daemon.wait_status(lambda status: not status["config_stale"], "ready again")
+                    waiting.until(lambda daemon=daemon: self.reloads(daemon), "the edit takes over")
+                    self.assertEqual(daemon.terminate(), 0)
+                self.assertEqual(len(self.reloads(daemon)), 1)
+                daemon.journal.stop()
+
     def test_an_edit_at_a_restart_takes_over_at_one_barrier(self):
         daemon = self.sluice(self.write(BEFORE))
         self.record_redis()
