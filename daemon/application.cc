@@ -1,6 +1,7 @@
 #include "daemon/application.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -88,6 +89,9 @@ state::Lineage new_lineage() {
 void name_thread(const std::string& name) {
     pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
+
+// Copies can wait: a worker that wants this thread's core gets it. Failing is no harm.
+void give_way() { static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 19)); }
 
 CheckpointStatus checkpoint_status(const state::CheckpointSummary& info, std::int64_t pause_us) {
     CheckpointStatus status;
@@ -763,7 +767,13 @@ void Application::begin_threads() {
         },
         [this] { snapshot_bell_.wait(100); });
     drive(
-        "savepoint", [this] { return engine_->completion().step(); },
+        "savepoint",
+        [this, gave_way = false]() mutable {
+            if (!std::exchange(gave_way, true)) {
+                give_way();
+            }
+            return engine_->completion().step();
+        },
         [this] { savepoint_bell_.wait(100); });
     drive("sink", [this] { return engine_->sink().step(); }, [this] { engine_->sink().wait(50); });
     drive(
@@ -1209,7 +1219,8 @@ RunState Application::fill_running(Status& status) {
         table_bytes += progress.table_bytes;
         records += progress.records;
         status.restore.replayed_records += progress.replayed_records;
-        status.workers.push_back({static_cast<std::uint64_t>(progress.busy_ns), 0});
+        status.workers.push_back({static_cast<std::uint64_t>(progress.busy_ns),
+                                  static_cast<std::uint64_t>(progress.blocked_ns)});
         status.fold_latency += progress.fold_latency;
         if (!progress.stopped.empty()) {
             stopped = progress.stopped;

@@ -1,11 +1,11 @@
-// Fold latency: from the moment the log hands a batch over to a worker until its rows are in their
-// windows, decoding included.
+// Fold latency: from the beginning of the worker's turn in which the log handed a batch over until
+// its rows are in their windows.
 //
 // One duration for each row range that is folded in one piece: mostly a whole batch, less where a
-// barrier divides it. Whatever keeps a worker from a batch that it has is in it: orders of the
-// coordinator, a core that somebody else has, input on hold because memory, disk or Redis lack.
-// What waits in the log is not (that is lag), and no batch of a replay, which waits for the
-// journal's barriers on purpose.
+// barrier divides it. Decoding is in it, and whatever keeps a worker from a batch that is there:
+// the orders of the coordinator that it carries out first, a core that somebody else has, input on
+// hold because memory, disk or Redis lack. What waits in the log is not (that is lag), and no batch
+// of a replay, which waits for the journal's barriers on purpose.
 #pragma once
 
 #include <array>

@@ -222,7 +222,7 @@ void add_reductions(Families& to, const Status& status) {
                   {{"worker", std::to_string(i)}});
     }
     to.family(MetricType::Histogram, "fold_latency_seconds",
-              "From the log's handing over of a batch until its records are in their windows.");
+              "From a worker's turn to a batch of records until they are in their windows.");
     to.sample(status.fold_latency);
 }
 

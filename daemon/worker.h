@@ -75,9 +75,10 @@ struct WorkerProgress {
         stopped;  // not empty: a record, or a full dead-letter file, holds the input; says why
     std::string trouble;  // the last thing the log complained about; empty once records come again
     std::uint64_t replayed_records = 0;
-    std::uint64_t records = 0;  // this run
-    std::int64_t busy_ns = 0;   // decoding and folding
-    FoldLatency fold_latency;   // this run
+    std::uint64_t records = 0;    // this run
+    std::int64_t busy_ns = 0;     // decoding and folding
+    std::int64_t blocked_ns = 0;  // input was on hold
+    FoldLatency fold_latency;     // this run
 };
 
 class Worker {
@@ -137,6 +138,7 @@ class Worker {
     model::Offset bound(const Owned& owned) const;
     PartitionState state_of(const Owned& owned) const;
     bool until_end_reached(const Owned& owned) const;
+    void note_blocked();
     void publish();
 
     const Settings settings_;
@@ -159,7 +161,10 @@ class Worker {
     std::string stopped_;
     std::uint64_t records_ = 0;
     std::uint64_t replayed_records_ = 0;
+    std::int64_t turn_begun_ns_ = 0;  // steady
     std::int64_t busy_ns_ = 0;
+    std::int64_t blocked_ns_ = 0;
+    std::optional<std::int64_t> blocked_since_ns_;  // steady; none: input flows
     FoldLatency fold_latency_;
 
     Mailbox<Order> orders_;
