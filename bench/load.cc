@@ -15,6 +15,7 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -140,6 +141,9 @@ class Clicks {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> users_;  // clicks, cents
 };
 
+volatile std::sig_atomic_t stopped = 0;
+void on_signal(int /*signal*/) { stopped = 1; }
+
 void on_delivery(rd_kafka_t* /*producer*/, const rd_kafka_message_t* message, void* /*opaque*/) {
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         give_up(std::string("a record was not taken: ") + rd_kafka_err2str(message->err));
@@ -179,7 +183,7 @@ void load(const Options& options) {
     std::string value;
     std::uint64_t bytes = 0;
     const auto begun = std::chrono::steady_clock::now();
-    for (std::uint64_t i = 0; i < options.records; ++i) {
+    for (std::uint64_t i = 0; i < options.records && stopped == 0; ++i) {
         job.next(value);
         bytes += value.size();
         const auto partition =
@@ -231,6 +235,7 @@ int main(int argc, char** argv) {
     app.add_option("--rate", options.rate, "records per second; 0: as many as the broker takes");
     app.add_option("--linger-ms", options.linger_ms, "how long a batch waits to fill up");
     CLI11_PARSE(app, argc, argv);
+    std::signal(SIGTERM, on_signal);  // ends in order, with the answer of what was sent
     if (options.job == "ysb") {
         load<Ysb>(options);
     } else {

@@ -240,11 +240,16 @@ class Bench:
 
     def savepoint(self, one, name):
         """Taken, completed by copies, and removed."""
-        for words in (("savepoint", one.config, "--name", name), ("savepoint", "delete", one.config, name)):
+        for words, shared in (
+            (("savepoint", one.config, "--name", name), [0]), (("savepoint", "delete", one.config, name), [])
+        ):
             done = daemon.command(*words, environment=one.environment, timeout=300)
             if done.returncode != 0:
                 raise Wrong(done.stderr)
-            one.wait_status(lambda s: s["completion"]["settled"], "the savepoint is complete", 300)
+            one.wait_status(
+                lambda s, shared=shared: [c["shared_bytes"] for c in s["checkpoints"] if c["kind"] == "savepoint"] == shared,
+                "the savepoint is complete", 300,
+            )
 
     def latency(self):
         options = self.options

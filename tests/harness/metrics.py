@@ -27,7 +27,8 @@ class Histogram:
         return Histogram({bound: count - before.counts.get(bound, 0) for bound, count in self.counts.items()})
 
     def __add__(self, other):
-        return Histogram({bound: count + other.counts.get(bound, 0) for bound, count in self.counts.items()})
+        bounds = self.counts.keys() | other.counts.keys()
+        return Histogram({bound: self.counts.get(bound, 0) + other.counts.get(bound, 0) for bound in bounds})
 
     @property
     def count(self):
