@@ -217,31 +217,8 @@ class Change(World):
         self.finish(daemon)
         self.assertEqual(len(self.reloads(daemon)), 2)
 
-    def test_a_hup_during_a_reload_waits_for_its_end(self):
-        daemon = self.sluice(self.write(BEFORE))
-        self.record_redis()
-        daemon.start()
-        daemon.wait_ready()
-        self.produce(600)
-        daemon.wait_read(self.ends())
-        self.redis.pause()  # what is over cannot be delivered
-        self.produce(300)
-        daemon.wait_read(self.ends())
-        self.edit(daemon, AFTER)
-        daemon.process.send_signal(signal.SIGHUP)
-        waiting.until(lambda: len(self.reloads(daemon)) == 1, "the first reload's barrier")
-        self.edit(daemon, AFTER + OTHER)
-        daemon.process.send_signal(signal.SIGHUP)
-        self.redis.resume()
-        daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
-        self.produce(300)
-        daemon.wait_read(self.ends())
-        self.wait_judged(daemon)
-        self.assertEqual(daemon.terminate(), 0)
-        self.finish(daemon)
-        self.assertEqual(len(self.reloads(daemon)), 2)
-
-    def test_a_drain_during_a_reload_comes_behind_it(self):
+    def held_reload(self):
+        """A daemon whose reload waits at its barrier: what is over cannot be delivered until Redis resumes."""
         daemon = self.sluice(self.write(BEFORE))
         self.record_redis()
         daemon.start()
@@ -254,6 +231,23 @@ class Change(World):
         self.edit(daemon, AFTER)
         daemon.process.send_signal(signal.SIGHUP)
         waiting.until(lambda: len(self.reloads(daemon)) == 1, "the reload's barrier")
+        return daemon
+
+    def test_a_hup_during_a_reload_waits_for_its_end(self):
+        daemon = self.held_reload()
+        self.edit(daemon, AFTER + OTHER)
+        daemon.process.send_signal(signal.SIGHUP)
+        self.redis.resume()
+        daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+        self.assertEqual(len(self.reloads(daemon)), 2)
+
+    def test_a_drain_during_a_reload_comes_behind_it(self):
+        daemon = self.held_reload()
         environment = {"RUNTIME_DIRECTORY": str(daemon.runtime)}
         drain = threading.Thread(
             target=program.command,

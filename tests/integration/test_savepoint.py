@@ -12,17 +12,8 @@ import time
 
 from harness import daemon as program
 from harness import metrics, traffic, waiting
+from harness.short import BEGIN, SHORT, SOURCE
 from harness.world import World
-
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
-"""
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
 
 
 def contents(folder):

@@ -969,8 +969,8 @@ Run Simulation::run() {
                 std::to_string(sink.skipped) + " skipped, " + std::to_string(sink.pending) +
                 " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
             const auto report = life_->engine->coordinator().report();
-            run_.checkpoints += report.checkpoints_completed;
-            run_.savepoints += report.savepoints_taken;
+            run_.checkpoints += report.checkpoints.completed;
+            run_.savepoints += report.checkpoints.savepoints_taken;
             note(report.number);
         }
         note(redis_.executed());
@@ -988,7 +988,7 @@ Run Simulation::run() {
                 ++lives;
             } else if (!saved) {
                 fail("the last checkpoint failed: " +
-                     life_->engine->coordinator().report().checkpoint_problem);
+                     life_->engine->coordinator().report().checkpoints.problem);
             }
         }
         end_life(!last || broken_);
