@@ -211,8 +211,8 @@ void Checkpoints::fill_snapshot(state::SnapshotJob& job, const Undertaking& seal
         parts_.store.set_reductions(job.meta.reductions);
     }
     job.before_commit = [this](state::CheckpointMeta& meta) {
-        for (std::uint32_t r = 0; SLUICE_MUTANT(FRONTIER_AFTER_SEALS) && r < meta.reductions.size();
-             ++r) {
+        for (std::uint32_t r = 0;
+             SLUICE_MUTANT(FRONTIER_AFTER_SEALS) && r < frame_.reductions.size(); ++r) {
             meta.reductions[r].acknowledged = parts_.sink.acknowledged(r);
         }
         return parts_.dead_letters.sync();

@@ -221,10 +221,12 @@ void Coordinator::request_reload(Reload reload) {
 
 // Results of event time rest on records beyond the last barrier of the journal. What an earlier run
 // closed is final: the records in it are folded under the old settings once more. Where there are
-// none, nothing at all is read before the reload.
+// none, nothing at all is read before the reload; where the log has lost some of them, it is read
+// to its end, and what that run closed is over without them.
 bool Coordinator::reload_due() const {
     const model::EventTime closed = checkpoints_.frame().closed;
-    return reload_ && (closed == kNoTime || progress_.least_watermark() >= closed);
+    return reload_ && (closed == kNoTime || progress_.least_watermark() >= closed ||
+                       (live_ && progress_.everything_read()));
 }
 
 // Issues the barrier when it is due and nothing else is sealed; afterwards sees the reload through.
@@ -266,7 +268,7 @@ bool Coordinator::decide_reload() {
 void Coordinator::begin_reload(Undertaking& undertaking) {
     SLUICE_FAIL_POINT("reload.journaled");
     collect_progress();
-    reload_over_ = progress_.least_watermark();
+    reload_over_ = std::max(progress_.least_watermark(), checkpoints_.frame().closed);
     reload_number_ = undertaking.order.barrier.number;
     Allowance allowance;
     allowance.event_time = reload_over_ == model::kAfterAll ? kNoTime : reload_over_;
@@ -377,9 +379,11 @@ void Coordinator::take_up_partitions() {
         return;
     }
     ingest::TimeView view = time_view();
-    if (time_keeper_.watermark(view) < checkpoints_.frame().closed) {
+    if (time_keeper_.watermark(view) < checkpoints_.frame().closed &&
+        !progress_.everything_read()) {
         // Results have left without these partitions, perhaps in an earlier run; until the
-        // watermark is past them, a record of theirs could still fall into such a window.
+        // watermark is past them, a record of theirs could still fall into such a window. Where
+        // the log has lost what carried the watermark, waiting for it would be for ever.
         std::lock_guard lock(mutex_);
         found_.insert(found_.begin(), found.begin(), found.end());
         return;

@@ -14,9 +14,10 @@
 // Closes need no rule about idle partitions (pipeline_progress.h). Idleness only decides whether a
 // cut is needed.
 //
-// Reload: not before the watermark is where it was when an earlier run sent its last result. The
-// last barrier of an engine's life. It is journaled and sealed in one; what is over by then is
-// delivered under the old settings; the checkpoint behind it is that of the new ones.
+// Reload: not before the watermark is where it was when an earlier run sent its last result, or all
+// that there is has been read. The last barrier of an engine's life. It is journaled and sealed in
+// one; what is over by then is delivered under the old settings; the checkpoint behind it is that
+// of the new ones.
 //
 // Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint
 // during a long replay can be put behind an entry that no worker has passed. Live time begins when

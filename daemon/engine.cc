@@ -314,11 +314,11 @@ void Engine::fill_reductions() {
 // -------------------------------------------------------------------------------------
 
 bool Engine::share_holds(const model::Partition& partition) const {
-    return in_share(pipeline().source.partitions, partition.id);
+    return in_share(pipeline().source, partition.id);
 }
 
 model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
-    return source_.listed(pipeline().source.partitions, timeout_ms);
+    return source_.listed(pipeline().source, timeout_ms);
 }
 
 // Symbolic starts become numbers once, and the numbers are durable before the first poll: a start

@@ -5,10 +5,12 @@
 // Start, one piece per start_step():
 //   journal   read, repaired at its tail
 //   restore   LOCATE → VERIFY → RESTORE → WARM (state/store/restore.h); Kafka is asked what it
-//   still has first     a directory without state: start offsets are resolved to numbers and kept
-//   in a first checkpoint sink      Redis is greeted, its control hash compared with our lineage
-//   and journal, the epoch taken open      the gate: only now there is a token, and only with it a
-//   reader
+//             still has (source_check.h)
+//   first     a directory without state: start offsets are resolved to numbers and kept in a first
+//             checkpoint
+//   sink      Redis is greeted, its control hash compared with our lineage and journal
+//             (sink_handshake.h), the epoch taken
+//   open      the gate: only now there is a token, and only with it a reader
 // If the file is another one than the state was made with, the recorded inputs run until the replay
 // is over; an edit that would break state is refused right behind `restore`, with nothing changed.
 // Then open_worker() for each worker, on the thread that will drive it; run(); and everybody steps.

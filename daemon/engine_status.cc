@@ -64,6 +64,7 @@ Found show_workers(Status& status, Engine& engine, const Coordinator::Report& re
     status.ledger = {};
     status.steps.clear();
     status.workers.clear();
+    status.fold_latency = {};
     for (const config::Step& step : engine.pipeline().steps) {
         status.steps.push_back({step.text, {}});
     }
@@ -74,7 +75,9 @@ Found show_workers(Status& status, Engine& engine, const Coordinator::Report& re
         table_bytes += progress.table_bytes;
         found.records += progress.records;
         status.restore.replayed_records += progress.replayed_records;
-        status.workers.push_back({static_cast<std::uint64_t>(progress.busy_ns), 0});
+        status.workers.push_back({static_cast<std::uint64_t>(progress.busy_ns),
+                                  static_cast<std::uint64_t>(progress.blocked_ns)});
+        status.fold_latency += progress.fold_latency;
         if (!progress.stopped.empty()) {
             found.stopped = progress.stopped;
         }

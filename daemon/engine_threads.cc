@@ -1,6 +1,10 @@
 #include "daemon/engine_threads.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <utility>
 
 #include "daemon/engine.h"
 #include "ingest/kafka_log.h"
@@ -12,6 +16,9 @@ namespace {
 void name_thread(const std::string& name) {
     pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
+
+// Copies can wait: a worker that wants this thread's core gets it. Failing is no harm.
+void give_way() { static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 19)); }
 
 }  // namespace
 
@@ -103,7 +110,13 @@ void EngineThreads::begin() {
         },
         [this] { bells_.snapshot.wait(100); });
     drive(
-        "savepoint", [this] { return engine_.completion().step(); },
+        "savepoint",
+        [this, gave_way = false]() mutable {
+            if (!std::exchange(gave_way, true)) {
+                give_way();
+            }
+            return engine_.completion().step();
+        },
         [this] { bells_.savepoint.wait(100); });
     drive("sink", [this] { return engine_.sink().step(); }, [this] { engine_.sink().wait(50); });
     drive(

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/fold_latency.h"
 #include "ingest/partition_time.h"
 #include "state/model/barrier.h"
 #include "state/model/ledger.h"
@@ -108,8 +109,10 @@ struct WorkerProgress {
         stopped;  // not empty: a record, or a full dead-letter file, holds the input; says why
     std::string trouble;  // the last thing the log complained about; empty once records come again
     std::uint64_t replayed_records = 0;
-    std::uint64_t records = 0;  // this run
-    std::int64_t busy_ns = 0;   // decoding and folding
+    std::uint64_t records = 0;    // this run
+    std::int64_t busy_ns = 0;     // decoding and folding
+    std::int64_t blocked_ns = 0;  // input was on hold
+    FoldLatency fold_latency;     // this run
 };
 
 // A bounded-by-protocol mailbox: each order has at most one answer, and orders are few.

@@ -46,6 +46,19 @@ model::EventTime PipelineProgress::least_watermark() const {
     return seen == 0 || seen < owned_ ? kNoTime : least;
 }
 
+bool PipelineProgress::everything_read() const {
+    std::size_t seen = 0;
+    for (const WorkerProgress& worker : workers_) {
+        for (const PartitionProgress& partition : worker.partitions) {
+            if (!partition.end_seen && !worker.until_end_reached) {
+                return false;
+            }
+            ++seen;
+        }
+    }
+    return seen > 0 && seen >= owned_;
+}
+
 bool PipelineProgress::anything_over(const ingest::TimeView& view, model::EventTime over) const {
     for (std::size_t r = 0; r < open_ends_.size(); ++r) {
         const config::Reduction& reduction = pipeline_.reductions[r];

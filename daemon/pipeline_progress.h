@@ -51,6 +51,9 @@ class PipelineProgress {
     std::size_t table_bytes() const;  // in the workers
     bool guarded() const;             // one has folded a record above the cap
     bool until_end_reached() const;   // by all, and there are partitions
+    // Each partition was at its end in this run: whatever an earlier one had read, this one has, if
+    // it is still there. Means something once the replay is over.
+    bool everything_read() const;
 
  private:
     const config::Pipeline& pipeline_;

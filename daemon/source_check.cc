@@ -1,7 +1,6 @@
 #include "daemon/source_check.h"
 
 #include <algorithm>
-#include <charconv>
 
 namespace sluice::daemon {
 
@@ -13,38 +12,18 @@ void append(std::string& list, const std::string& one) { list += (list.empty() ?
 
 }  // namespace
 
-bool in_share(const std::string& share, std::int32_t partition) {
-    if (share == "all") {
-        return true;
-    }
-    const char* at = share.data();
-    const char* const end = at + share.size();
-    while (at < end) {
-        std::int32_t first = 0;
-        const auto begun = std::from_chars(at, end, first);
-        std::int32_t last = first;
-        at = begun.ptr;
-        if (at < end && *at == '-') {
-            at = std::from_chars(at + 1, end, last).ptr;
-        }
-        if (partition >= first && partition <= last) {
-            return true;
-        }
-        while (at < end && (*at == ',' || *at == ' ')) {
-            ++at;
-        }
-        if (begun.ec != std::errc{}) {
-            return false;
-        }
-    }
-    return false;
+bool in_share(const config::Source& source, std::int32_t partition) {
+    return source.share.empty() ||
+           std::ranges::any_of(source.share, [partition](const config::PartitionRange& range) {
+               return range.first <= partition && partition <= range.last;
+           });
 }
 
-model::Result<std::vector<model::Partition>> SourceCheck::listed(const std::string& share,
+model::Result<std::vector<model::Partition>> SourceCheck::listed(const config::Source& source,
                                                                  std::int64_t timeout_ms) {
     TRY(all, log_.partitions(timeout_ms));
     std::erase_if(
-        all, [&](const model::Partition& partition) { return !in_share(share, partition.id); });
+        all, [&](const model::Partition& partition) { return !in_share(source, partition.id); });
     std::sort(all.begin(), all.end());
     return all;
 }

@@ -29,8 +29,8 @@ class SourceCheck {
     // `log` outlives it.
     SourceCheck(ingest::Log& log, Options options) : log_(log), options_(std::move(options)) {}
 
-    // The partitions of this share (in_share()), in order.
-    model::Result<std::vector<model::Partition>> listed(const std::string& share,
+    // The partitions of the source's share, in order.
+    model::Result<std::vector<model::Partition>> listed(const config::Source& source,
                                                         std::int64_t timeout_ms);
     // All of it can be read from where it stands. Errors: unavailable, with what is missing; if it
     // is lacks(), waiting brings nothing back.
@@ -58,7 +58,7 @@ class SourceCheck {
     std::string lacks_;
 };
 
-// "0-7,12" or "all". Whatever is no number ends it.
-bool in_share(const std::string& share, std::int32_t partition);
+// Whether it is one of those that this daemon reads.
+bool in_share(const config::Source& source, std::int32_t partition);
 
 }  // namespace sluice::daemon

@@ -97,6 +97,7 @@ class Worker {
     model::Offset bound(const Owned& owned) const;
     PartitionState state_of(const Owned& owned) const;
     bool until_end_reached(const Owned& owned) const;
+    void note_blocked();
     void publish();
 
     const Settings settings_;
@@ -119,7 +120,11 @@ class Worker {
     std::string stopped_;
     std::uint64_t records_ = 0;
     std::uint64_t replayed_records_ = 0;
+    std::int64_t turn_begun_ns_ = 0;  // steady
     std::int64_t busy_ns_ = 0;
+    std::int64_t blocked_ns_ = 0;
+    std::optional<std::int64_t> blocked_since_ns_;  // steady; none: input flows
+    FoldLatency fold_latency_;
 
     Mailbox<Order> orders_;
     std::atomic<bool> paused_ = false;

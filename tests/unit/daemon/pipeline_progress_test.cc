@@ -85,6 +85,19 @@ TEST_F(PipelineProgressTest, IdlenessOfAnEarlierRunHoldsOnceTheEndWasSeen) {
     EXPECT_TRUE(progress_.time_view({}).partitions[0].idle);
 }
 
+TEST_F(PipelineProgressTest, EverythingIsReadWhenEachPartitionWasAtItsEndOnce) {
+    WorkerProgress first = worker(0, 70);
+    WorkerProgress second = worker(1, 60);
+    first.partitions[0].end_seen = true;
+    progress_.update({first, second});
+    EXPECT_FALSE(progress_.everything_read());
+    second.until_end_reached = true;  // nothing more is wanted from it
+    progress_.update({first, second});
+    EXPECT_TRUE(progress_.everything_read());
+    progress_.own(1);
+    EXPECT_FALSE(progress_.everything_read()) << "one that was assigned has not reported";
+}
+
 TEST_F(PipelineProgressTest, TheEndIsReachedByAllWorkersTogether) {
     WorkerProgress first = worker(0, 70);
     WorkerProgress second = worker(1, 60);
