@@ -730,6 +730,7 @@ class Loader {
         for (const ResultValue& value : reduction.values) {
             names.values.push_back(value.name);
         }
+        names.share = pipeline_.source.partitions;
         const TomlNode* node = section.find("write");
         if (node == nullptr) {
             reduction.write.push_back(default_command(names));

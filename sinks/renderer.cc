@@ -173,6 +173,8 @@ void Renderer::append_piece(const config::Place& place, const model::ResultBatch
         case PlaceKind::pipeline:
         case PlaceKind::reduce:
             break;  // settled in the constructor
+        case PlaceKind::share:
+            break;  // a literal of the template
     }
 }
 
