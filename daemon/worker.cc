@@ -334,6 +334,10 @@ bool Worker::read_some() {
         if (process(owned)) {
             return true;
         }
+        // What it waits for is no record: more of them must not wake us. Tried again with the next
+        // step.
+        owned.paused = true;
+        reader_->set_paused(owned.partition, true);
     }
     return false;
 }
