@@ -1068,6 +1068,8 @@ Loaded load_text(std::string_view text, const std::string& path,
     });
     loaded.sources = std::move(reading.sources);
     loaded.places = std::move(reading.places);
+    loaded.rdkafka = pipeline.source.rdkafka;
+    loaded.username = pipeline.source.username;
     for (const Problem& problem : reading.problems) {
         const bool hidden =
             loader.hidden_lines().contains({problem.spot.origin, problem.spot.line});

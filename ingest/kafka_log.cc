@@ -210,9 +210,29 @@ std::vector<PropertyError> check_properties(const std::map<std::string, std::str
              true});
     }
     // What only shows when all are together, and files that are named.
-    rd_kafka_conf_set_log_cb(conf.get(), [](const rd_kafka_t*, int, const char*, const char*) {});
+    std::vector<std::string> said;
+    static_cast<void>(set(conf.get(), "debug", "conf"));  // else 2.0.2 keeps its warnings to itself
+    rd_kafka_conf_set_opaque(conf.get(), &said);
+    rd_kafka_conf_set_log_cb(
+        conf.get(), [](const rd_kafka_t* client, int, const char* facility, const char* text) {
+            if (std::string_view(facility) == "CONFWARN") {  // from rd_kafka_new(), so our thread
+                static_cast<std::vector<std::string>*>(rd_kafka_opaque(client))->emplace_back(text);
+            }
+        });
     char text[512];
     rd_kafka_t* client = rd_kafka_new(RD_KAFKA_CONSUMER, conf.get(), text, sizeof text);
+    for (const std::string& line : said) {
+        // "Configuration property queue.buffering.max.ms is a producer property and will be ignored
+        // by this consumer instance", by its first name, which need not be the one that was used.
+        constexpr std::string_view kBegin = "Configuration property ";
+        const std::size_t begin = line.find(kBegin);
+        const std::size_t end = line.find(" is a producer property");
+        if (begin != std::string::npos && end != std::string::npos) {
+            const std::size_t name = begin + kBegin.size();
+            std::string key = line.substr(name, end - name);
+            errors.push_back({properties.contains(key) ? key : "", line.substr(begin)});
+        }
+    }
     if (client == nullptr) {
         errors.push_back({"", text});
     } else {
@@ -329,7 +349,8 @@ model::Result<Conf> KafkaLog::Shared::conf(std::uint64_t partitions) const {
     all["queued.min.messages"] = "10000000";
     all["queued.max.messages.kbytes"] = std::to_string(queue >> 10);
     all["receive.message.max.bytes"] = std::to_string(received);
-    all["fetch.max.bytes"] = std::to_string(std::min<std::uint64_t>(received - 1024, 50ull << 20));
+    all.emplace("fetch.max.bytes",
+                std::to_string(std::min<std::uint64_t>(received - 1024, 50ull << 20)));
     for (const auto& [key, value] : all) {
         TRY(set(conf.get(), key, value));
     }
@@ -386,6 +407,8 @@ void commit_event(rd_kafka_t* client, rd_kafka_resp_err_t error,
 
 }  // namespace
 
+constexpr Ms kGrace(250);
+
 template <class T>
 model::Result<T> KafkaLog::Shared::within(std::int64_t timeout_ms,
                                           std::function<model::Result<T>(rd_kafka_t*, int)> call) {
@@ -412,7 +435,9 @@ model::Result<T> KafkaLog::Shared::within(std::int64_t timeout_ms,
         answer->ready.notify_one();
     });
     std::unique_lock lock(answer->mutex);
-    if (!answer->ready.wait_until(lock, deadline, [&] { return answer->result.has_value(); })) {
+    // The call keeps the deadline, as a rule, and then it knows the reason.
+    if (!answer->ready.wait_until(lock, deadline + kGrace,
+                                  [&] { return answer->result.has_value(); })) {
         answer->abandoned = true;
         lock.unlock();
         const std::lock_guard shared_lock(mutex);
@@ -671,6 +696,7 @@ model::Result<std::vector<Partition>> KafkaLog::partitions(std::int64_t timeout_
                            int timeout) -> model::Result<std::vector<Partition>> {
             const Deadline deadline(timeout);
             std::vector<Partition> all;
+            std::string unknown;  // all of them are named
             for (const auto& name : shared->settings.topics) {
                 const Topic topic(rd_kafka_topic_new(client, name.c_str(), nullptr));
                 if (!topic) {
@@ -689,12 +715,20 @@ model::Result<std::vector<Partition>> KafkaLog::partitions(std::int64_t timeout_
                     return model::unavailable("topic " + name + ": no metadata");
                 }
                 const rd_kafka_metadata_topic_t& t = metadata->topics[0];
+                if (t.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+                    unknown +=
+                        (unknown.empty() ? "topic " : "; topic ") + name + ": " + text_of(t.err);
+                    continue;
+                }
                 if (t.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
                     return model::unavailable("topic " + name + ": " + text_of(t.err));
                 }
                 for (int i = 0; i < t.partition_cnt; ++i) {
                     all.push_back({name, t.partitions[i].id});
                 }
+            }
+            if (!unknown.empty()) {
+                return model::invalid(unknown);
             }
             std::ranges::sort(all);
             return all;
