@@ -9,6 +9,7 @@
 #include "daemon/commands.h"
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
+#include "daemon/signals.h"
 #include "state/model/fail_point.h"
 #include "state/store/catalogue.h"
 
@@ -21,6 +22,7 @@ int command_run(const RunOptions& options) {
             stderr);
         return kExitUsage;
     }
+    Signals::hold();
     if (auto sound = model::check_fail_point_environment(); !sound) {
         std::fprintf(stderr, "sluice: %s\n", sound.error().text.c_str());
         return kExitUsage;
