@@ -28,6 +28,8 @@ namespace sluice::daemon {
 namespace {
 
 constexpr std::int64_t kRefreshMs = 200;
+constexpr const char* kStarting = "starting";      // the reason of what was not looked at yet
+constexpr const char* kConnecting = "connecting";  // the sink's, at each attempt
 constexpr std::int64_t kNotReadyAfterMs = 5000;
 constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
@@ -64,6 +66,12 @@ std::string_view restore_phase(const Engine& engine) {
             return "failed";
     }
     return "done";
+}
+
+// Trouble outside that the start waits for, beyond the moment that a connection takes.
+bool is_outside(const Condition& condition) {
+    return (condition.name == "kafka" || condition.name == "sink" || condition.name == "disk") &&
+           condition.reason != kStarting && condition.reason != kConnecting;
 }
 
 std::string boot_id() {
@@ -121,7 +129,7 @@ void Bell::wait(std::int64_t timeout_ms) {
 Application::Application(config::Pipeline pipeline, const RunOptions& options)
     : pipeline_(std::move(pipeline)), options_(options) {
     for (const char* name : {"restore", "tables", "kafka", "sink", "disk", "state", "paused"}) {
-        conditions_.push_back({name, false, clock_.wall_ms(), "starting"});
+        conditions_.push_back({name, false, clock_.wall_ms(), kStarting});
     }
     set_condition("tables", true, "");
     set_condition("paused", true, "");
@@ -373,6 +381,9 @@ bool Application::open_engine() {
     kafka.queue_bytes =
         std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 16, 8u << 20, 64u << 20);
     kafka.properties = pipeline_.source.rdkafka;
+    if (kafka.properties.contains("debug")) {  // asked for; what matters otherwise is in the status
+        kafka.log = [](int, std::string_view text) { log_info("librdkafka", {{"text", text}}); };
+    }
     auto kafka_log = ingest::KafkaLog::open(std::move(kafka));
     if (!kafka_log) {
         note_failure(kExitConfiguration, kafka_log.error().text);
@@ -568,10 +579,10 @@ bool Application::start() {
             return false;
         }
         const std::string& waiting = engine_->waiting_for();
-        if (!waiting.empty() && waiting != said) {
+        if (!waiting.empty() && waiting != said && !waiting.ends_with(kConnecting)) {
             log_warning("waiting", {{"for", waiting}});
+            said = waiting;
         }
-        said = waiting;
         const auto colon = waiting.find(": ");
         for (const char* name : {"kafka", "sink", "disk"}) {
             const bool this_one = waiting.substr(0, colon) == name;
@@ -1067,6 +1078,13 @@ void Application::set_condition(const std::string& name, bool ok, std::string re
                 condition.since = clock_.wall_ms();
                 condition.ok = ok;
             }
+            // Before it runs, the start says what it waits for.
+            if (ok && logged_troubles_.erase(name) > 0) {
+                log_info("trouble is over", {{"condition", name}});
+            } else if (!ok && running_ && reason != kConnecting && !reason.empty() &&
+                       logged_troubles_.insert(name).second) {
+                log_warning("trouble", {{"condition", name}, {"reason", reason}});
+            }
             condition.reason = ok ? "" : std::move(reason);
         }
     }
@@ -1160,6 +1178,9 @@ Status Application::make_status() {
         if (!condition.ok && running_ && condition.name != "paused" && state == RunState::running) {
             state = RunState::degraded;
         }
+        if (!condition.ok && !running_ && is_outside(condition)) {
+            state = RunState::degraded;
+        }
     }
     status.conditions = conditions_;
     if (status.state != state) {
@@ -1183,6 +1204,7 @@ RunState Application::fill_running(Status& status) {
     status.watermark = report.watermark == kNoTime ? std::nullopt : std::optional(report.watermark);
     status.ledger = {};
     status.reductions.assign(reductions, {});
+    status.source = {};
     status.steps.clear();
     status.workers.clear();
     std::string trouble, stopped, gone;
@@ -1215,6 +1237,7 @@ RunState Application::fill_running(Status& status) {
         if (!progress.trouble.empty()) {
             trouble = progress.trouble;
         }
+        status.source.errors += progress.decode_errors;
         for (std::size_t s = 0; s < status.steps.size(); ++s) {
             status.steps[s].errors += progress.step_errors[s];
         }
@@ -1265,6 +1288,7 @@ RunState Application::fill_running(Status& status) {
     status.sink.last_error = sink.last_error;
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
+    status.dead_letters.bytes = dead_letters_->bytes();
     status.room.memory_bytes = table_bytes + engine_->store().memory_bytes();
     status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
     status.room.disk_free_bytes = seen.disk_free;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -155,6 +156,7 @@ class Application {
     std::uint64_t shown_percent_ = 0;
     std::uint64_t last_records_ = 0, last_results_ = 0;
     std::string logged_checkpoint_problem_, logged_paused_;
+    std::set<std::string> logged_troubles_;  // main thread: conditions that are not over
     std::uint64_t logged_checkpoints_ = 0;
     std::size_t logged_rejections_ = 0;
 

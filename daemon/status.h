@@ -43,6 +43,10 @@ struct StepStatus {
     model::ValueErrors errors;
 };
 
+struct SourceStatus {
+    model::ValueErrors errors;  // of fields as they were decoded, before any step
+};
+
 struct ReductionStatus {
     std::string id;
     model::ReductionLedger ledger;
@@ -161,6 +165,7 @@ struct Status {
     std::vector<Condition> conditions;
     model::Ledger ledger;  // whole life of the state
     std::vector<PartitionStatus> partitions;
+    SourceStatus source;
     std::vector<StepStatus> steps;
     std::vector<ReductionStatus> reductions;
     std::vector<CheckpointStatus> checkpoints;     // newest first

@@ -361,6 +361,7 @@ bool Worker::fill(Owned& owned) {
         owned.probes.emplace_back(owned.decoder.rows() - 1, owned.decoder.last_probe());
     }
     owned.decoder.finish();
+    decode_errors_ += owned.batch.errors;
     if (!taken) {
         trouble_ = taken.error().text;
         return false;
@@ -534,6 +535,7 @@ void Worker::publish() {
         progress.first_end.push_back(folder->first_end());
         progress.last_end.push_back(folder->last_end());
     }
+    progress.decode_errors = decode_errors_;
     progress.step_errors.assign(mapper_.step_errors().begin(), mapper_.step_errors().end());
     progress.reduction_errors.assign(mapper_.reduction_errors().begin(),
                                      mapper_.reduction_errors().end());

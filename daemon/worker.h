@@ -68,6 +68,7 @@ struct WorkerProgress {
     std::vector<model::EventTime> first_end;  // of the open windows by reduction; kAfterAll: none
     std::vector<model::EventTime> last_end;   // kBeforeAll: none
     std::vector<model::ReductionLedger> reductions;
+    model::ValueErrors decode_errors;  // before any step
     std::vector<model::ValueErrors> step_errors;
     std::vector<model::ValueErrors> reduction_errors;
     std::string
@@ -147,10 +148,11 @@ class Worker {
     std::deque<Order> replayed_;  // entries of the journal, known ahead
     bool replaying_ = true;
     bool reloading_ = false;  // the last barrier of this worker was applied: nothing more is read
-    model::BarrierNumber applied_ = 0;             // the last barrier applied
-    model::EventTime processing_time_ = kNoTime;   // of the last tick
-    std::optional<std::int64_t> cap_applied_ms_;   // steady
-    model::EventTime cap_ = model::kBeforeAll;     // future guard in force
+    model::BarrierNumber applied_ = 0;            // the last barrier applied
+    model::EventTime processing_time_ = kNoTime;  // of the last tick
+    std::optional<std::int64_t> cap_applied_ms_;  // steady
+    model::EventTime cap_ = model::kBeforeAll;    // future guard in force
+    model::ValueErrors decode_errors_;
     std::vector<model::ValueErrors> fold_errors_;  // by reduction
     bool guarded_ = false;                         // see WorkerProgress
     std::string trouble_;
