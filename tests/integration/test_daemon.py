@@ -164,8 +164,7 @@ class Daemon(World):
             producer.flush()
         daemon = self.sluice(self.configure(SHORT, source='on_null = "stop"'))
         daemon.start()
-        status = daemon.wait_status(lambda status: status["state"] == "paused", "it stands")
-        self.assertIn(f"{self.topic}[0] offset 1", " ".join(c["reason"] for c in status["conditions"]))
+        daemon.wait_status(lambda status: status["state"] == "paused", "it stands")
 
         def used():  # processor time, in seconds
             words = pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
