@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/fold_latency.h"
 #include "state/io/disk.h"
 #include "state/model/ledger.h"
 #include "state/model/result.h"
@@ -37,6 +38,10 @@ struct PartitionStatus {
     bool idle = false;
     model::Ledger ledger;
 };
+
+// Reasons that are no trouble yet: nobody has looked, and the sink's at each attempt.
+inline constexpr std::string_view kStarting = "starting";
+inline constexpr std::string_view kConnecting = "connecting";
 
 struct StepStatus {
     std::string text;  // as in the file
@@ -183,6 +188,7 @@ struct Status {
     IoStatus io;
     RoomStatus room;
     std::vector<WorkerStatus> workers;
+    FoldLatency fold_latency;  // of all workers; in the metrics only
     Rates rates;
     std::optional<model::EventTime> watermark;  // the pipeline's
     std::uint64_t barrier = 0;                  // the last one's number

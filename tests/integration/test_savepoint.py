@@ -3,23 +3,17 @@
 import hashlib
 import json
 import os
+import pathlib
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 from harness import daemon as program
-from harness import traffic, waiting
+from harness import metrics, traffic, waiting
+from harness.short import BEGIN, SHORT, SOURCE
 from harness.world import World
-
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
-"""
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
 
 
 def contents(folder):
@@ -181,6 +175,34 @@ class Savepoint(Base):
         self.assertEqual(daemon.wait_exit(), 0)
         self.assertEqual(len(self.savepoints(daemon)), 1)
 
+    def test_stop_says_whether_there_is_the_wanted_savepoint(self):
+        daemon = self.make(more='[savepoint]\ntimeout = "300ms"')
+        self.read(daemon)
+        said = json.loads(self.run_command(daemon, "stop", daemon.config, "--json").stdout)
+        self.assertEqual([said["savepoint"]], [path.name for path in self.savepoints(daemon)])
+        self.assertEqual(said["exit_code"], 0)
+        self.assertEqual(daemon.wait_exit(), 0)
+        self.read(daemon)
+        self.redis.pause()
+        try:
+            self.produce(300)
+            daemon.wait_read(self.ends())
+            done = self.run_command(daemon, "stop", daemon.config, "--savepoint", "--json", code=75)
+        finally:
+            self.redis.resume()
+        self.assertEqual(json.loads(done.stdout)["exit_code"], 75)
+        self.assertIn("no savepoint", done.stderr)
+        self.assertEqual(daemon.wait_exit(), 75)
+        self.finish(daemon)
+
+    def test_a_drain_ends_with_a_savepoint_as_any_stop(self):
+        daemon = self.make()
+        for options in ((), ("--savepoint",), ("--no-savepoint",)):
+            self.read(daemon)  # nothing is left to read: the drain is over at once
+            self.run_command(daemon, "stop", daemon.config, "--drain", *options)
+            self.assertEqual(daemon.wait_exit(), 0, daemon.log_tail())
+        self.assertEqual(len(self.savepoints(daemon)), 2)
+
     def test_a_drain_closes_every_window(self):
         daemon = self.make()
         self.read(daemon)
@@ -222,6 +244,37 @@ class Savepoint(Base):
         listed = json.loads(self.run_command(daemon, "savepoint", "list", daemon.state, "--json").stdout)
         self.assertIn("shared", [each["name"] for each in listed])
         self.assertTrue(json.loads(self.run_command(daemon, "checkpoint", "list", daemon.state, "--json").stdout))
+
+    def test_damage_is_listed_while_it_runs(self):
+        daemon = self.make()
+        self.read(daemon)
+        self.take(daemon, "good")
+        for name, victim in (("manifest", "MANIFEST.json"), ("gone", "CURRENT")):
+            self.take(daemon, name)
+            path = daemon.state / "savepoints" / name / victim
+            data = bytearray(path.read_bytes())
+            path.unlink()
+            if name == "manifest":
+                data[40] ^= 1
+                path.write_bytes(data)
+        self.run_command(daemon, "checkpoint", daemon.config)
+        listed = json.loads(self.run_command(daemon, "savepoint", "list", daemon.config, "--json").stdout)
+        damage = {one["name"]: one["damage"] for one in listed}
+        self.assertEqual(set(damage), {"good", "manifest", "gone"})
+        self.assertEqual(damage["good"], "")
+        self.assertIn("manifest does not match", damage["manifest"])
+        self.assertIn("CURRENT is missing", damage["gone"])
+        # A checkpoint that cannot be used is in the list, too, and folders of snapshots are as good as
+        # the state that they are of.
+        daemon.kill()
+        newest = max((daemon.state / "checkpoints").iterdir(), key=lambda path: int(path.name))
+        (newest / "MANIFEST.json").write_text("{}")
+        for what in (daemon.state, daemon.state / "checkpoints"):
+            listed = json.loads(self.run_command(daemon, "checkpoint", "list", what, "--json").stdout)
+            self.assertEqual([one["name"] for one in listed if one["damage"]], [newest.name])
+            self.assertGreater(len(listed), 1)
+        listed = json.loads(self.run_command(daemon, "savepoint", "list", daemon.state / "savepoints", "--json").stdout)
+        self.assertEqual({one["name"] for one in listed}, {"good", "manifest", "gone"})
 
     def test_a_completed_one_shares_nothing(self):
         daemon = self.make()
@@ -272,6 +325,32 @@ class Savepoint(Base):
         self.assertEqual(self.savepoints(daemon), [])
         daemon.wait_status(lambda status: not status["completion"]["name"], "nothing is being completed")
         self.run_command(daemon, "savepoint", "cancel", daemon.config, name, code=1)
+
+    def test_who_waits_for_one_that_is_given_up_is_told(self):
+        daemon = self.make(more='[savepoint]\nrate = "1B"')
+        self.read(daemon)
+        waits = subprocess.Popen(
+            [program.BINARY, "savepoint", daemon.config, "--name", "slow"],
+            env=daemon.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        daemon.wait_status(lambda status: status["completion"]["name"] == "slow", "it is being completed")
+        self.run_command(daemon, "savepoint", "delete", daemon.config, "slow")
+        out, said = waits.communicate(timeout=30)
+        self.assertEqual((waits.returncode, out), (75, ""))
+        self.assertIn("given up or removed", said)
+
+    def test_savepoints_in_folders_of_folders_are_left_alone(self):
+        daemon = self.make()
+        self.read(daemon)
+        self.take(daemon, "precious")
+        daemon.kill()
+        kept = daemon.state / "savepoints" / "archive" / "precious"
+        kept.parent.mkdir()
+        (daemon.state / "savepoints" / "precious").rename(kept)
+        before = bytes_of(kept)
+        self.read(daemon)
+        self.assertIn(f"left alone, it is no snapshot: {kept.parent}", daemon.log())
+        self.assertEqual(bytes_of(kept), before)
 
     def test_kept_in_a_folder_of_the_users_own(self):
         folder = self.folder / "mine"
@@ -469,6 +548,23 @@ class Savepoint(Base):
         self.check_database(daemon, self.outcome(daemon))
         self.assertEqual(status["records_before_ready"], 0)
 
+    def test_from_takes_the_name_of_one_of_its_own(self):
+        daemon = self.make()
+        self.read(daemon)
+        taken = self.take(daemon, "then")
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertEqual(daemon.run("--from", "then"), 73)
+        self.assertEqual(daemon.run("--from", "never"), 66)
+        self.assertIn("never", daemon.log())
+        daemon.start("--from", "then", "--fresh", "--yes")
+        self.started_from(daemon, taken["path"])
+        daemon.kill()
+        (self.folder / "empty").mkdir()
+        self.assertEqual(daemon.run("--from", str(self.folder / "empty")), 65)
+        self.assertEqual(daemon.run("--from", daemon.config), 65)
+        self.assertIn("savepoint import", daemon.log())
+        self.finish(daemon)
+
     def test_from_a_damaged_one_is_refused(self):
         daemon = self.make()
         self.read(daemon)
@@ -550,6 +646,104 @@ class Savepoint(Base):
             self.assertTrue(theirs, point)
             for key, value in theirs.items():
                 self.assertEqual(found[f"{self.topic}:".encode() + key], value, point)
+
+
+class Latency(World):
+    """Whether savepoints are felt by the records that come meanwhile: many of them, from bench/load, which writes
+    down what they add up to."""
+
+    partitions, rate, users = 8, 100_000, 20_000
+    turn_seconds, pairs = 1.0, 15
+    reductions = """
+[reduce.spend]
+key = ["user_id"]
+window = { tumbling = "1h" }
+values = { clicks = "count()", spend = "sum(price * quantity)" }
+ttl = "none"
+[reduce.wide]
+key = ["wide"]
+window = { tumbling = "1h" }
+values = { n = "count()" }
+ttl = "none"
+"""
+
+    def test_fold_latency_under_savepoints(self):
+        """Turns in which one savepoint after the other is taken and completed, and turns without, by pairs. The
+        99th percentile of one turn is a number of chance on a machine that does other things; so the pairs are
+        asked until most of them, of all that there may be, have said the same."""
+        wide = f"{self.topic}-wide"
+        for topic in (self.topic, wide):
+            self.kafka.create_topic(topic, self.partitions)
+        daemon = self.sluice(
+            self.configure(self.reductions, topics=[self.topic, wide], more="[savepoint]\non_stop = false"), watch=False
+        )
+        with self.kafka.producer() as producer:
+            for number in range(4000):  # 32 MB of state
+                value = json.dumps({"wide": self.random.randbytes(4096).hex()}).encode()
+                producer.send(wide, value, partition=number % self.partitions)
+        daemon.start()
+        daemon.wait_ready()
+        daemon.wait_read(self.ends(wide))
+        answer = self.folder / "answer"
+        words = [pathlib.Path(program.BINARY).parent / "bench" / "load", "clicks", "--brokers", self.kafka.brokers,
+                 "--topic", self.topic, "--answer", answer, "--partitions", self.partitions, "--users", self.users,
+                 "--records", 1 << 40, "--rate", self.rate, "--linger-ms", 5, "--seed", self.seed]
+        within, beyond, said = 0, 0, []
+        with subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL) as load:
+            self.addCleanup(load.kill)
+            daemon.wait_status(lambda status: status["rates"]["records_per_second"] > self.rate / 4, "the load is there")
+            while max(within, beyond) <= self.pairs // 2:
+                p99 = {}
+                for saves in (len(said) % 2 == 0, len(said) % 2 == 1):
+                    before = self.fold_latency(daemon)
+                    self.turn(daemon, saves)
+                    p99[saves] = (self.fold_latency(daemon) - before).quantile(0.99)
+                within += p99[True] <= 2 * p99[False]
+                beyond += p99[True] > 2 * p99[False]
+                said.append(f"{p99[True] * 1e3:.3f} and {p99[False] * 1e3:.3f} ms")
+            load.terminate()
+        said = "p99 with savepoints and without: " + ", ".join(said)
+        print(said, file=sys.stderr, flush=True)
+        self.assertEqual(load.returncode, 0)
+        daemon.wait_read(self.ends())
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())
+        self.check_sums(answer)
+        self.assertGreater(within, beyond, said)
+
+    def turn(self, daemon, saves):
+        taken, until = 0, time.monotonic() + self.turn_seconds
+        while time.monotonic() < until:
+            if not saves:
+                time.sleep(0.1)
+                continue
+            taken += 1
+            done = program.command("savepoint", daemon.config, "--name", "one", environment=daemon.environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            daemon.wait_status(
+                lambda status: [c["shared_bytes"] for c in status["checkpoints"] if c["kind"] == "savepoint"] == [0],
+                "it stands alone",
+            )
+            done = program.command("savepoint", "delete", daemon.config, "one", environment=daemon.environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(taken > 0, saves)
+
+    def check_sums(self, answer):
+        """Over all windows, as the load wrote it down."""
+        wanted = {}
+        for line in answer.read_text().splitlines():
+            user, clicks, cents = line.split()
+            wanted[user.encode()] = (int(clicks), int(cents))
+        found = {}
+        for key, (_, content, *_) in self.database().items():
+            name, reduction, user = key.split(b":")[:3] if not key.startswith(b"sluice:") else (None, None, None)
+            if reduction == b"spend":
+                clicks, cents = found.get(user, (0, 0))
+                found[user] = (clicks + int(content[b"clicks"]), cents + round(100 * float(content[b"spend"])))
+        self.assertEqual(found, wanted)
+
+    def fold_latency(self, daemon):
+        return metrics.Histogram.read(daemon.get("/metrics")[1].decode(), "sluice_fold_latency_seconds")
 
 
 class Scale(Base):
