@@ -730,6 +730,7 @@ class Loader {
         for (const ResultValue& value : reduction.values) {
             names.values.push_back(value.name);
         }
+        names.share = pipeline_.source.partitions;
         const TomlNode* node = section.find("write");
         if (node == nullptr) {
             reduction.write.push_back(default_command(names));
@@ -1067,6 +1068,8 @@ Loaded load_text(std::string_view text, const std::string& path,
     });
     loaded.sources = std::move(reading.sources);
     loaded.places = std::move(reading.places);
+    loaded.rdkafka = pipeline.source.rdkafka;
+    loaded.username = pipeline.source.username;
     for (const Problem& problem : reading.problems) {
         const bool hidden =
             loader.hidden_lines().contains({problem.spot.origin, problem.spot.line});

@@ -31,6 +31,10 @@ struct Loaded {
     std::optional<Pipeline> pipeline;     // exactly when outcome is ok
     std::vector<Diagnostic> diagnostics;  // in file order
 
+    // What librdkafka is asked about, of a file with errors too.
+    std::map<std::string, std::string> rdkafka;
+    std::string username;  // of [source]
+
     // Where each key that was written stands: "source.topic", "source.rdkafka.fetch.min.bytes",
     // "reduce.spend.window", "reduce.spend.values.p99"; "step.2" is the second step, and
     // "source.topics" is there for either spelling.

@@ -135,7 +135,7 @@ std::string joined(const std::vector<std::string>& names, std::string_view betwe
     return out;
 }
 
-constexpr std::array<std::pair<std::string_view, PlaceKind>, 7> kOwnNames{{
+constexpr std::array<std::pair<std::string_view, PlaceKind>, 8> kOwnNames{{
     {"pipeline", PlaceKind::pipeline},
     {"reduce", PlaceKind::reduce},
     {"window.start", PlaceKind::window_start},
@@ -143,6 +143,7 @@ constexpr std::array<std::pair<std::string_view, PlaceKind>, 7> kOwnNames{{
     {"final", PlaceKind::final},
     {"complete", PlaceKind::complete},
     {"rev", PlaceKind::rev},
+    {"share", PlaceKind::share},
 }};
 
 bool of_window(PlaceKind kind) {
@@ -244,6 +245,10 @@ class Parser {
                 if (!place) {
                     return std::unexpected(std::move(place.error()));
                 }
+                if (place->kind == PlaceKind::share) {
+                    literal += share(place->format);
+                    continue;
+                }
                 if (!literal.empty()) {
                     word.emplace_back(std::exchange(literal, {}));
                 }
@@ -304,6 +309,15 @@ class Parser {
                          of_window(place->kind) ? "known: rfc3339, s" : "known: enc");
         }
         return checked(*place, begin, end);
+    }
+
+    // Digits, `-` and `,`, of which one is encoded.
+    std::string share(PlaceFormat format) const {
+        std::string text;
+        for (const char c : names_.share) {
+            text += c == ',' && format == PlaceFormat::percent_encoded ? "%2C" : std::string(1, c);
+        }
+        return text;
     }
 
     Compiled<Place> checked(Place place, std::size_t begin, std::size_t end) const {

@@ -22,6 +22,7 @@ enum class PlaceKind : std::uint8_t {
     final,
     complete,
     rev,
+    share,  // in names only: it is a literal by the time that a command is parsed
 };
 
 enum class PlaceFormat : std::uint8_t {
@@ -56,6 +57,7 @@ struct TemplateNames {
     std::vector<std::string> key;     // of Reduction::key, in order
     std::vector<std::string> values;  // of Reduction::values, in order
     bool windowed = true;             // false: `window.start` and `window.end` are refused
+    std::string share = "all";        // what `{share}` is: Source::partitions
 };
 
 // Parses one command, for instance `HSET spend:{user}:{window.start} clicks {clicks}`.

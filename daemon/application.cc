@@ -344,6 +344,9 @@ bool Application::open_engine() {
     kafka.queue_bytes =
         std::clamp<std::uint64_t>(pipeline_.state.memory_bytes / 16, 8u << 20, 64u << 20);
     kafka.properties = pipeline_.source.rdkafka;
+    if (kafka.properties.contains("debug")) {  // asked for; what matters otherwise is in the status
+        kafka.log = [](int, std::string_view text) { log_info("librdkafka", {{"text", text}}); };
+    }
     auto kafka_log = ingest::KafkaLog::open(std::move(kafka));
     if (!kafka_log) {
         note_failure(kExitConfiguration, kafka_log.error().text);
@@ -726,6 +729,9 @@ void Application::refresh_status(bool at_once) {
         notify_.ready();
         log_info("ready", {{"restored_from", from.empty() ? "nothing" : from}});
     }
+    if (running_) {  // before, the start says what it waits for
+        log_lines_.conditions(board_.current().conditions);
+    }
 }
 
 RunState Application::show_engine(Status& status) {
@@ -735,6 +741,7 @@ RunState Application::show_engine(Status& status) {
     const Found found = show_running(status, *engine_, report, seen);
     status.dead_letters.written = dead_letters_->written();
     status.dead_letters.dropped = dead_letters_->dropped();
+    status.dead_letters.bytes = dead_letters_->bytes();
     status.room.memory_limit_bytes = pipeline_.state.memory_bytes;
     status.room.disk_reserve_bytes = pipeline_.state.reserve_bytes;
     status.rates = board_.rates(found.records, sink.results);

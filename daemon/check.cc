@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <set>
+#include <tuple>
 
 #include "config/secret.h"
 #include "config/units.h"
@@ -66,20 +66,15 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
         return;
     }
     const auto partitions = (*log)->partitions(kTimeoutMs);
+    const std::string topic_key = "source.topics";
+    if (!partitions && partitions.error().kind == model::ErrorKind::invalid) {
+        add(loaded, topic_key, Severity::error, "Kafka: " + partitions.error().text);
+        return;
+    }
     if (!partitions) {
         reachable = false;
         add(loaded, "source.brokers", Severity::error, "Kafka: " + partitions.error().text);
         return;
-    }
-    std::set<std::string> found;
-    for (const model::Partition& partition : *partitions) {
-        found.insert(partition.topic);
-    }
-    for (const std::string& topic : source.topics) {
-        if (!found.contains(topic)) {
-            add(loaded, source.topics.size() > 1 ? "source.topics" : "source.topic",
-                Severity::error, "Kafka has no topic `" + topic + "`");
-        }
     }
     for (const config::PartitionRange& range : source.share) {
         const bool any = std::ranges::any_of(*partitions, [&](const model::Partition& partition) {
@@ -93,8 +88,7 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
     }
     if (const auto compacted = (*log)->compacted_topics(kTimeoutMs)) {
         for (const std::string& topic : *compacted) {
-            add(loaded, source.topics.size() > 1 ? "source.topics" : "source.topic",
-                Severity::error,
+            add(loaded, topic_key, Severity::error,
                 "the topic `" + topic + "` is compacted: records may be missing anywhere",
                 "`run --accept-compacted` reads it all the same");
         }
@@ -197,21 +191,22 @@ std::string disk_ceiling(const config::Pipeline& pipeline) {
 }
 
 void check_kafka_properties(Loaded& loaded) {
-    if (!loaded.pipeline) {
-        return;
-    }
-    const config::Source& source = loaded.pipeline->source;
     for (const ingest::PropertyError& error :
-         ingest::check_properties(source.rdkafka, source.username)) {
+         ingest::check_properties(loaded.rdkafka, loaded.username)) {
         const Severity severity = error.doubt ? Severity::warning : Severity::error;
-        if (error.key.empty()) {
-            add(loaded, "source.rdkafka", severity, "librdkafka: " + error.error);
-        } else {
+        if (!error.key.empty()) {
             add(loaded, "source.rdkafka." + error.key, severity,
                 "`" + error.key + "`: " + error.error);
+        } else if (loaded.pipeline) {  // of a file with errors it may follow from one of them
+            add(loaded, "source.rdkafka", severity, "librdkafka: " + error.error);
         }
     }
-    if (config::has_error(loaded.diagnostics)) {
+    // In file order; those of the command line stay behind them.
+    std::ranges::stable_sort(loaded.diagnostics, {}, [&](const Diagnostic& diagnostic) {
+        const bool of_file = diagnostic.file == loaded.file;
+        return std::tuple(!of_file, of_file ? diagnostic.line : 0, of_file ? diagnostic.column : 0);
+    });
+    if (loaded.pipeline && config::has_error(loaded.diagnostics)) {
         loaded.outcome = config::Outcome::invalid;
         loaded.pipeline.reset();
     }

@@ -13,6 +13,7 @@
 #include "daemon/control.h"
 #include "daemon/exit_code.h"
 #include "daemon/logging.h"
+#include "daemon/signals.h"
 #include "state/model/fail_point.h"
 #include "state/store/catalogue.h"
 
@@ -64,6 +65,7 @@ int command_run(const RunOptions& options) {
             stderr);
         return kExitUsage;
     }
+    Signals::hold();
     if (auto sound = model::check_fail_point_environment(); !sound) {
         std::fprintf(stderr, "sluice: %s\n", sound.error().text.c_str());
         return kExitUsage;

@@ -62,6 +62,7 @@ Found show_workers(Status& status, Engine& engine, const Coordinator::Report& re
                    const Watch::Seen& seen) {
     Found found;
     status.ledger = {};
+    status.source = {};
     status.steps.clear();
     status.workers.clear();
     status.fold_latency = {};
@@ -84,6 +85,7 @@ Found show_workers(Status& status, Engine& engine, const Coordinator::Report& re
         if (!progress.trouble.empty()) {
             found.trouble = progress.trouble;
         }
+        status.source.errors += progress.decode_errors;
         for (std::size_t s = 0; s < status.steps.size(); ++s) {
             status.steps[s].errors += progress.step_errors[s];
         }

@@ -212,7 +212,9 @@ class HttpServer::Running {
             tcp_.listen(settings_.connections, error);
         }
         if (error) {
-            return model::unavailable("http " + shown + ": " + error.message());
+            return model::unavailable(
+                "http " + shown + ": " + error.message() +
+                "; each instance wants a [http] listen of its own, or \"off\"");
         }
         fcntl(tcp_.native_handle(), F_SETFD, FD_CLOEXEC);
         sockaddr_storage bound{};

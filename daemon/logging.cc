@@ -290,6 +290,10 @@ bool stderr_is_journal() {
     return std::string(stream) == std::to_string(facts.st_dev) + ":" + std::to_string(facts.st_ino);
 }
 
+// Where nobody takes what is sent to the journal, libsystemd says so to nobody: then the log goes
+// where "auto" would send it.
+constexpr const char* kJournal = "/run/systemd/journal/socket";
+
 Format chosen_format(const std::string& format) {
     if (format == "text") {
         return Format::text;
@@ -300,10 +304,7 @@ Format chosen_format(const std::string& format) {
     if (format == "json") {
         return Format::json;
     }
-    if (format == "journald") {
-        return Format::journald;
-    }
-    if (stderr_is_journal()) {
+    if (stderr_is_journal() || (format == "journald" && access(kJournal, W_OK) == 0)) {
         return Format::journald;
     }
     return isatty(STDERR_FILENO) == 1 ? Format::text : Format::logfmt;

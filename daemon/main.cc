@@ -56,7 +56,12 @@ int main(int argc, char** argv) {
     keep_free_memory();
     try {
         const auto command = parse_command_line(argc, argv);
-        return command ? std::visit(Dispatch{}, *command) : leave(command.error());
+        const int exit_code = command ? std::visit(Dispatch{}, *command) : leave(command.error());
+        if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0) && exit_code == kExitOk) {
+            std::fputs("sluice: stdout: the output could not be written whole\n", stderr);
+            return kExitLocked;
+        }
+        return exit_code;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "sluice: unexpected: %s\n", error.what());
         return kExitInvariant;

@@ -103,6 +103,7 @@ struct WorkerProgress {
     std::vector<model::EventTime> first_end;  // of the open windows by reduction; kAfterAll: none
     std::vector<model::EventTime> last_end;   // kBeforeAll: none
     std::vector<model::ReductionLedger> reductions;
+    model::ValueErrors decode_errors;  // before any step
     std::vector<model::ValueErrors> step_errors;
     std::vector<model::ValueErrors> reduction_errors;
     std::string

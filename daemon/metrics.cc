@@ -169,6 +169,9 @@ void add_errors(Families& to, const model::ValueErrors& errors, const Labels& pl
 }
 
 void add_reductions(Families& to, const Status& status) {
+    to.family(MetricType::Counter, "source_errors_total",
+              "Values that became null when they were decoded.");
+    add_errors(to, status.source.errors, {});
     to.family(MetricType::Counter, "step_errors_total", "Values that became null in a step.");
     for (std::size_t i = 0; i < status.steps.size(); ++i) {
         add_errors(to, status.steps[i].errors, {{"step", std::to_string(i + 1)}});

@@ -15,8 +15,21 @@ void RunLog::restore(const state::Restore& restore) {
 }
 
 void RunLog::waiting(const std::string& what) {
-    if (what != std::exchange(waiting_, what) && !what.empty()) {
-        log_warning("waiting", {{"for", what}});
+    if (what.empty() || what == waiting_ || what.ends_with(kConnecting)) {
+        return;
+    }
+    waiting_ = what;
+    log_warning("waiting", {{"for", what}});
+}
+
+void RunLog::conditions(const std::vector<Condition>& conditions) {
+    for (const Condition& condition : conditions) {
+        if (condition.ok && troubles_.erase(condition.name) > 0) {
+            log_info("trouble is over", {{"condition", condition.name}});
+        } else if (!condition.ok && condition.reason != kStarting &&
+                   condition.reason != kConnecting && troubles_.insert(condition.name).second) {
+            log_warning("trouble", {{"condition", condition.name}, {"reason", condition.reason}});
+        }
     }
 }
 

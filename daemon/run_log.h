@@ -5,9 +5,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "daemon/coordinator.h"
+#include "daemon/status.h"
 #include "state/store/completion.h"
 #include "state/store/restore.h"
 
@@ -19,12 +22,15 @@ class RunLog {
     void waiting(const std::string& what);        // of a start; empty: it moves
     // Returns whether a checkpoint was committed since. `stopping`: that input waits is no news.
     bool progress(const Coordinator::Report& report, bool stopping);
+    // Each that turns bad, and when it is over.
+    void conditions(const std::vector<Condition>& conditions);
     void completion(const state::Completion::Report& completion);
     void next_engine() { checkpoints_ = 0; }
 
  private:
     std::size_t rejections_ = 0;
     std::string waiting_;
+    std::set<std::string> troubles_;  // names of conditions
     std::uint64_t checkpoints_ = 0;
     std::string checkpoint_problem_, checkpoint_note_, paused_;
     std::string completing_, completion_problem_;

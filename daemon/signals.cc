@@ -23,6 +23,15 @@ std::string signal_name(int signal) {
     return name == nullptr ? std::to_string(signal) : name;
 }
 
+sigset_t ours() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
+        sigaddset(&set, signal);
+    }
+    return set;
+}
+
 }  // namespace
 
 class Signals::Running {
@@ -112,15 +121,17 @@ class Signals::Running {
     std::thread thread_;
 };
 
+void Signals::hold() {
+    const sigset_t set = ours();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+}
+
 Signals::Signals(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 Signals::~Signals() = default;
 
 model::Result<std::unique_ptr<Signals>> Signals::open(Actions actions) {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
-        sigaddset(&set, signal);
-    }
+    const sigset_t set = ours();
     std::signal(SIGPIPE, SIG_IGN);
     if (const int error = pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
         return model::unavailable(std::string("signals cannot be blocked: ") +

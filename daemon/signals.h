@@ -31,6 +31,8 @@ class Signals {
         std::function<void(const std::string& signal)> reload = {};
         std::function<void(const std::string& signal)> savepoint;
     };
+    // Until open() takes them, they wait: one that comes early does not end the process.
+    static void hold();
     static model::Result<std::unique_ptr<Signals>> open(Actions actions);
     ~Signals();
     Signals(const Signals&) = delete;

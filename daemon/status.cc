@@ -492,6 +492,7 @@ std::string to_json(const Status& status) {
     page["restore"] = to_value(status.restore);
     page["records_before_ready"] = status.records_before_ready;
     // What follows is beyond the stable names.
+    page["source"] = {{"errors", to_value(status.source.errors)}};
     page["steps"] = to_list(status.steps);
     page["started"] = print_time(status.started);
     page["pid"] = status.pid;
@@ -565,6 +566,7 @@ model::Result<Status> status_from_json(std::string_view text) {
         take_ledger(object_in(from, "ledger"), partition.ledger);
         status.partitions.push_back(std::move(partition));
     }
+    take_errors(object_in(object_in(page, "source"), "errors"), status.source.errors);
     for (const json& from : list_in(page, "steps")) {
         StepStatus step;
         take(from, "text", step.text);

@@ -39,9 +39,17 @@ struct PartitionStatus {
     model::Ledger ledger;
 };
 
+// Reasons that are no trouble yet: nobody has looked, and the sink's at each attempt.
+inline constexpr std::string_view kStarting = "starting";
+inline constexpr std::string_view kConnecting = "connecting";
+
 struct StepStatus {
     std::string text;  // as in the file
     model::ValueErrors errors;
+};
+
+struct SourceStatus {
+    model::ValueErrors errors;  // of fields as they were decoded, before any step
 };
 
 struct ReductionStatus {
@@ -162,6 +170,7 @@ struct Status {
     std::vector<Condition> conditions;
     model::Ledger ledger;  // whole life of the state
     std::vector<PartitionStatus> partitions;
+    SourceStatus source;
     std::vector<StepStatus> steps;
     std::vector<ReductionStatus> reductions;
     std::vector<CheckpointStatus> checkpoints;     // newest first

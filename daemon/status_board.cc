@@ -10,11 +10,17 @@ namespace {
 constexpr std::int64_t kRefreshMs = 200;
 constexpr std::int64_t kNotReadyAfterMs = 5000;
 
+// Trouble outside, which a start waits for.
+bool is_outside(const Condition& condition) {
+    return (condition.name == "kafka" || condition.name == "sink" || condition.name == "disk") &&
+           condition.reason != kStarting && condition.reason != kConnecting;
+}
+
 }  // namespace
 
 StatusBoard::StatusBoard(const model::Clock& clock) : clock_(clock) {
     for (const char* name : {"restore", "tables", "kafka", "sink", "disk", "state", "paused"}) {
-        conditions_.push_back({name, false, clock_.wall_ms(), "starting"});
+        conditions_.push_back({name, false, clock_.wall_ms(), std::string(kStarting)});
     }
     set_condition("tables", true, "");
     set_condition("paused", true, "");
@@ -58,7 +64,10 @@ bool StatusBoard::publish(Status status, bool gate_open) {
         if (!was_ready_ || now - condition.since >= kNotReadyAfterMs) {
             status.ready = false;
         }
-        if (condition.name != "paused" && status.state == RunState::running) {
+        const bool starts =
+            status.state == RunState::starting || status.state == RunState::restoring;
+        if (starts ? is_outside(condition)
+                   : condition.name != "paused" && status.state == RunState::running) {
             status.state = RunState::degraded;
         }
     }

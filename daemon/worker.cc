@@ -376,6 +376,10 @@ bool Worker::read_some() {
         } else {
             owned.pace.stood();
         }
+        // What it waits for is no record: more of them must not wake us. Tried again with the next
+        // step.
+        owned.paused = true;
+        reader_->set_paused(owned.partition, true);
     }
     tell_pace();
     return any;
@@ -411,6 +415,7 @@ bool Worker::fill(Owned& owned) {
         owned.probes.emplace_back(owned.decoder.rows() - 1, owned.decoder.last_probe());
     }
     owned.decoder.finish();
+    decode_errors_ += owned.batch.errors;
     if (!taken) {
         trouble_ = taken.error().text;
         return false;
@@ -588,6 +593,7 @@ void Worker::publish() {
         progress.first_end.push_back(folder->first_end());
         progress.last_end.push_back(folder->last_end());
     }
+    progress.decode_errors = decode_errors_;
     progress.step_errors.assign(mapper_.step_errors().begin(), mapper_.step_errors().end());
     progress.reduction_errors.assign(mapper_.reduction_errors().begin(),
                                      mapper_.reduction_errors().end());

@@ -117,10 +117,11 @@ class Worker {
     std::deque<Order> replayed_;  // entries of the journal, known ahead
     bool replaying_ = true;
     bool reloading_ = false;  // the last barrier of this worker was applied: nothing more is read
-    model::BarrierNumber applied_ = 0;             // the last barrier applied
-    model::EventTime processing_time_ = kNoTime;   // of the last tick
-    std::optional<std::int64_t> cap_applied_ms_;   // steady
-    model::EventTime cap_ = model::kBeforeAll;     // future guard in force
+    model::BarrierNumber applied_ = 0;            // the last barrier applied
+    model::EventTime processing_time_ = kNoTime;  // of the last tick
+    std::optional<std::int64_t> cap_applied_ms_;  // steady
+    model::EventTime cap_ = model::kBeforeAll;    // future guard in force
+    model::ValueErrors decode_errors_;
     std::vector<model::ValueErrors> fold_errors_;  // by reduction
     bool guarded_ = false;                         // see WorkerProgress
     std::string trouble_;

@@ -305,6 +305,11 @@ model::Status DeadLetterFile::write_out() {
     return {};
 }
 
+std::uint64_t DeadLetterFile::bytes() const {
+    const std::lock_guard lock(mutex_);
+    return file_bytes_ + buffer_.size() + in_flight_bytes_;
+}
+
 std::uint64_t DeadLetterFile::written() const {
     const std::lock_guard lock(mutex_);
     return lines_;

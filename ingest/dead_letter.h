@@ -64,6 +64,7 @@ class DeadLetterFile final : public DeadLetters {
     model::Status sync() override;
     std::uint64_t written() const override;
     std::uint64_t dropped() const override;
+    std::uint64_t bytes() const;  // of the file, and of what waits for it
 
  private:
     explicit DeadLetterFile(DeadLetterFileSettings settings);

@@ -76,7 +76,8 @@ model::Result<Conf> make_conf(const KafkaLogSettings& settings, std::uint64_t pa
     all["queued.min.messages"] = "10000000";
     all["queued.max.messages.kbytes"] = std::to_string(queue >> 10);
     all["receive.message.max.bytes"] = std::to_string(received);
-    all["fetch.max.bytes"] = std::to_string(std::min<std::uint64_t>(received - 1024, 50ull << 20));
+    all.emplace("fetch.max.bytes",
+                std::to_string(std::min<std::uint64_t>(received - 1024, 50ull << 20)));
     for (const auto& [key, value] : all) {
         TRY(set_property(conf.get(), key, value));
     }

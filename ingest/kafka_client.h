@@ -138,7 +138,10 @@ model::Result<T> ControlClient::within(std::int64_t timeout_ms,
         answer->ready.notify_one();
     });
     std::unique_lock lock(answer->mutex);
-    if (!answer->ready.wait_until(lock, deadline, [&] { return answer->result.has_value(); })) {
+    // The call keeps the deadline, as a rule, and then it knows the reason.
+    constexpr std::chrono::milliseconds kGrace(250);
+    if (!answer->ready.wait_until(lock, deadline + kGrace,
+                                  [&] { return answer->result.has_value(); })) {
         answer->abandoned = true;
         lock.unlock();
         const std::lock_guard shared_lock(mutex);

@@ -120,6 +120,7 @@ model::Result<std::vector<Partition>> KafkaLog::partitions(std::int64_t timeout_
                            int timeout) -> model::Result<std::vector<Partition>> {
             const Deadline deadline(timeout);
             std::vector<Partition> all;
+            std::string unknown;  // all of them are named
             for (const auto& name : shared->settings.topics) {
                 const Topic topic(rd_kafka_topic_new(client, name.c_str(), nullptr));
                 if (!topic) {
@@ -138,12 +139,20 @@ model::Result<std::vector<Partition>> KafkaLog::partitions(std::int64_t timeout_
                     return model::unavailable("topic " + name + ": no metadata");
                 }
                 const rd_kafka_metadata_topic_t& t = metadata->topics[0];
+                if (t.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+                    unknown +=
+                        (unknown.empty() ? "topic " : "; topic ") + name + ": " + text_of(t.err);
+                    continue;
+                }
                 if (t.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
                     return model::unavailable("topic " + name + ": " + text_of(t.err));
                 }
                 for (int i = 0; i < t.partition_cnt; ++i) {
                     all.push_back({name, t.partitions[i].id});
                 }
+            }
+            if (!unknown.empty()) {
+                return model::invalid(unknown);
             }
             std::ranges::sort(all);
             return all;

@@ -1,5 +1,7 @@
 #include "ingest/kafka_settings.h"
 
+#include <algorithm>
+
 #include "ingest/kafka_client.h"
 
 namespace sluice::ingest {
@@ -100,9 +102,30 @@ std::vector<PropertyError> check_properties(const std::map<std::string, std::str
              true});
     }
     // What only shows when all are together, and files that are named.
-    rd_kafka_conf_set_log_cb(conf.get(), [](const rd_kafka_t*, int, const char*, const char*) {});
+    std::vector<std::string> said;
+    static_cast<void>(
+        set_property(conf.get(), "debug", "conf"));  // else 2.0.2 keeps its warnings to itself
+    rd_kafka_conf_set_opaque(conf.get(), &said);
+    rd_kafka_conf_set_log_cb(
+        conf.get(), [](const rd_kafka_t* client, int, const char* facility, const char* text) {
+            if (std::string_view(facility) == "CONFWARN") {  // from rd_kafka_new(), so our thread
+                static_cast<std::vector<std::string>*>(rd_kafka_opaque(client))->emplace_back(text);
+            }
+        });
     char text[512];
     rd_kafka_t* client = rd_kafka_new(RD_KAFKA_CONSUMER, conf.get(), text, sizeof text);
+    for (const std::string& line : said) {
+        // "Configuration property queue.buffering.max.ms is a producer property and will be ignored
+        // by this consumer instance", by its first name, which need not be the one that was used.
+        constexpr std::string_view kBegin = "Configuration property ";
+        const std::size_t begin = line.find(kBegin);
+        const std::size_t end = line.find(" is a producer property");
+        if (begin != std::string::npos && end != std::string::npos) {
+            const std::size_t name = begin + kBegin.size();
+            std::string key = line.substr(name, end - name);
+            errors.push_back({properties.contains(key) ? key : "", line.substr(begin)});
+        }
+    }
     if (client == nullptr) {
         errors.push_back({"", text});
     } else {

@@ -176,7 +176,7 @@ void Renderer::append_fixed(const config::Place& place, const model::ResultBatch
             to += batch.complete ? '1' : '0';
             break;
         default:
-            break;  // of a row, or settled in the constructor
+            break;  // of a row, settled in the constructor, or a literal of the template
     }
 }
 

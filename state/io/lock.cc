@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -25,6 +26,26 @@ std::string owner_of(int descriptor) {
     std::string owner(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
     owner.resize(std::min(owner.find_first_not_of("0123456789"), owner.size()));
     return owner;
+}
+
+// Whether the process that the file names lives and has this file open: then nothing is about to
+// end that would give the lock up. False also where we are not allowed to know.
+bool owner_lives(int descriptor) {
+    const std::string owner = owner_of(descriptor);
+    struct stat ours{};
+    if (owner.empty() || owner == std::to_string(::getpid()) || ::fstat(descriptor, &ours) != 0) {
+        return false;
+    }
+    std::error_code unseen;
+    std::filesystem::directory_iterator files("/proc/" + owner + "/fd", unseen);
+    for (; !unseen && files != std::filesystem::directory_iterator(); files.increment(unseen)) {
+        struct stat its{};
+        if (::stat(files->path().c_str(), &its) == 0 && its.st_ino == ours.st_ino &&
+            its.st_dev == ours.st_dev) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // False if somebody replaced the file between our open() and our flock(): we would then hold a lock
@@ -89,7 +110,8 @@ model::Result<StateLock> StateLock::take(const std::string& state_directory,
         if (errno != EWOULDBLOCK) {
             return model::invalid(path + ": cannot be locked: " + words(errno));
         }
-        if (waited_ms >= patience.total_ms) {
+        if (waited_ms >= patience.total_ms ||
+            (waited_ms >= patience.living_ms && owner_lives(lock->descriptor()))) {
             const std::string owner = owner_of(lock->descriptor());
             return model::fenced(path + ": held by " +
                                  (owner.empty() ? "another process" : "process " + owner) +

@@ -20,6 +20,8 @@ class StateLock {
  public:
     struct Patience {
         model::DurationMs total_ms = 10'000;
+        // For an owner that lives, and so will hold it for longer than its last writes take.
+        model::DurationMs living_ms = 1'000;
         model::DurationMs step_ms = 50;
         // Called between attempts with step_ms: sleeps in production. Must be set; returning false
         // gives up (we are stopping).

@@ -3,9 +3,12 @@
 import collections
 import http.client
 import json
+import os
+import pathlib
 import re
 import shutil
 import socket
+import time
 import unittest
 
 from harness import daemon as program
@@ -124,6 +127,7 @@ class Daemon(World):
         )
         self.assertFalse(status["ready"])
         self.assertEqual(status["ledger"]["consumed"], 0)
+        daemon.wait_status(lambda status: status["state"] == "degraded", "waiting for Redis is called degraded")
         # Whoever waits is alive.
         waiting.until(lambda: len(notices.when("WATCHDOG=1")) > 2, "the watchdog is fed before the gate opens")
         self.assertEqual(notices.when("READY=1"), [])
@@ -135,6 +139,41 @@ class Daemon(World):
         self.assertEqual(daemon.terminate(), 0)
         waiting.until(lambda: notices.when("STOPPING=1"), "STOPPING=1 is said")
         self.assertEqual(len(notices.when("READY=1")), 1)
+
+    def test_what_cannot_be_a_number_is_counted_and_null(self):
+        """Also where no step and no reduction is to blame: what is decoded becomes null."""
+        numbers = ("9223372036854775808", "1e400", "123456789012345678901.5", "7", "[1]", "1e30")
+        with self.kafka.producer() as producer:
+            for number in numbers:
+                producer.send(self.topic, f'{{"user":"odd","at":{BEGIN},"n":{number}}}'.encode(), partition=0)
+            producer.flush()
+        config = self.configure(SHORT.replace("count()", "sum(n)"), source=SOURCE)
+        daemon = self.sluice(config)
+        daemon.start()
+        status = daemon.wait_read(self.ends())
+        self.assertEqual(status["source"]["errors"], {"wrong_type": 1, "overflow": 3, "nan": 0})
+        self.assertRegex(daemon.get("/metrics")[1].decode(), r'sluice_source_errors_total{[^}]*error="overflow"} 3')
+        self.assertEqual(daemon.terminate(), 0, daemon.log_tail())
+        self.finish(daemon)
+
+    def test_a_stopped_partition_costs_no_time(self):
+        """There are records behind the one that it stands at, and it does not turn round them."""
+        with self.kafka.producer() as producer:
+            for at in range(3000):
+                producer.send(self.topic, None if at == 1000 else b"{}", partition=0, timestamp=BEGIN)
+            producer.flush()
+        daemon = self.sluice(self.configure(SHORT, source='on_null = "stop"'))
+        daemon.start()
+        daemon.wait_status(lambda status: status["state"] == "paused", "it stands")
+
+        def used():  # processor time, in seconds
+            words = pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+        began, before = time.monotonic(), used()
+        waiting.until(lambda: daemon.status() and time.monotonic() - began > 2, "two seconds of standing", every=0.2)
+        self.assertLess((used() - before) / (time.monotonic() - began), 0.5)
+        self.assertEqual(daemon.terminate(), 0, daemon.log_tail())
 
     def backend(self, io):
         config = self.configure(SHORT, source=SOURCE, state=f'checkpoint = {{ every = "200ms" }}\nio = "{io}"')
@@ -194,6 +233,11 @@ class Commands(World):
         self.kafka.create_topic(self.topic, 1)
         said = program.command("check", good)
         self.assertEqual(said.returncode, 0, said.stderr + said.stdout)
+        none = self.configure(SHORT, source=SOURCE, topics=[f"no{self.topic}", self.topic, f"nor{self.topic}"], file="none.toml")
+        said = program.command("check", none)
+        self.assertEqual(said.returncode, 78, said.stderr)  # Kafka was reached
+        for missing in (f"no{self.topic}", f"nor{self.topic}"):
+            self.assertIn(f"topic {missing}: ", said.stderr)
         bad = self.configure(
             SHORT.replace('"count()"', '"cuont()"').replace('"5s"', '"5 s"'), source="out_of_ordr = '1s'", file="bad.toml"
         )

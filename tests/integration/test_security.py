@@ -129,7 +129,7 @@ class Security(World):
                 c["name"] == "kafka" and not c["ok"] and any(word in c["reason"] for word in words)
                 for c in status["conditions"]),
             f"the status says why, with one of {words}")
-        self.assertFalse(status["ready"])
+        self.assertEqual((status["ready"], status["state"]), (False, "degraded"))
         self.assertEqual(status["ledger"]["consumed"], 0)
         checked = program.command("check", daemon.config)
         self.assertEqual(checked.returncode, 69, checked.stderr)

@@ -1,5 +1,6 @@
 // What needs a process of its own: log lines on stderr, signals, notes to the service manager, and
 // the commands of the built executable.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -126,6 +128,18 @@ TEST(Log, NothingFromARecordForgesALineOrDrivesATerminal) {
     }
 }
 
+TEST(Log, WithoutAJournalNothingIsLost) {
+    if (access("/run/systemd/journal/socket", W_OK) == 0) {
+        return;  // there is one, which takes what is sent
+    }
+    const Outcome outcome = in_child([] {
+        open_log("info", "journald", "clicks");
+        log_info("said");
+        return 0;
+    });
+    EXPECT_TRUE(outcome.err.ends_with("level=info msg=\"said\"\n")) << outcome.err;
+}
+
 TEST(Log, TextIsForPeople) {
     const Outcome outcome = in_child([] {
         open_log("warning", "text", "clicks");
@@ -229,6 +243,27 @@ TEST(SignalsTest, TermBehindUsr2GivesUp) {
     EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
 }
 
+TEST(SignalsTest, WhatComesBeforeAnybodyTakesItWaits) {
+    const Outcome outcome = in_child([] {
+        Signals::hold();
+        for (const int signal : {SIGUSR1, SIGHUP, SIGPIPE, SIGTERM}) {
+            kill(getpid(), signal);
+        }
+        std::atomic<int> taken = 0;
+        const auto take = [&](const std::string&) {
+            ++taken;
+            taken.notify_one();
+        };
+        const auto signals = Signals::open(
+            {.stop = take, .stop_with_savepoint = take, .reload = take, .savepoint = take});
+        for (int seen = taken; seen < 3; seen = taken) {
+            taken.wait(seen);
+        }
+        return 0;
+    });
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+}
+
 // ---- notes to the service manager ----
 
 TEST(NotifyTest, SendsEachNoteOnce) {
@@ -325,6 +360,11 @@ TEST(Executable, LibrdkafkaJudgesItsPropertiesAtTheirPlaces) {
     EXPECT_EQ(outcome.exit_code, 78);
     EXPECT_NE(outcome.err.find("fetch.min.byts = 1\n"), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find("fetch.min.bytes = \"many\"\n"), std::string::npos) << outcome.err;
+    // Whatever else is wrong, all is told at once.
+    const Outcome both = sluice({"check", path, "--offline", "--set", "threads.workers=-1"});
+    EXPECT_NE(both.err.find("fetch.min.byts = 1\n"), std::string::npos) << both.err;
+    EXPECT_NE(both.err.find("threads.workers=-1\n"), std::string::npos) << both.err;
+    EXPECT_NE(both.err.find("\n3 errors.\n"), std::string::npos) << both.err;
     std::filesystem::remove_all(folder);
 }
 
@@ -343,6 +383,16 @@ TEST(Executable, WhatIsNotRunningIsNotReachable) {
     EXPECT_EQ(sluice({"stop", "no-such-pipeline"}).exit_code, 69);
     EXPECT_EQ(sluice({"status", "/nowhere.toml"}).exit_code, 66);
     EXPECT_EQ(sluice({"status", "No_Name"}).exit_code, 64);
+}
+
+TEST(Executable, WhatCannotBeWrittenIsNoSuccess) {
+    const Outcome outcome = in_child([] {
+        dup2(open("/dev/full", O_WRONLY), STDOUT_FILENO);
+        execl(SLUICE_BINARY, "sluice", "init", nullptr);
+        return 127;
+    });
+    EXPECT_EQ(outcome.exit_code, 73);
+    EXPECT_NE(outcome.err.find("stdout"), std::string::npos) << outcome.err;
 }
 
 TEST(Executable, VersionNamesItsParts) {

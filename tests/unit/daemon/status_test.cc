@@ -37,6 +37,7 @@ Status full() {
     p.idle = true;
     p.ledger = s.ledger;
     s.partitions = {p, PartitionStatus{}};
+    s.source.errors = {7, 8, 9};
     s.steps = {{"price > 0", {1, 2, 3}}};
     ReductionStatus r;
     r.id = "spend";
@@ -112,6 +113,7 @@ TEST(StatusJson, HasTheContractsNamesInTheContractsOrder) {
                     "keys", "fired", "frontier", "errors"}));
     EXPECT_EQ(keys_of(page["reductions"][0]["errors"]), (Keys{"wrong_type", "overflow", "nan"}));
     EXPECT_EQ(keys_of(page["steps"][0]), (Keys{"text", "errors"}));
+    EXPECT_EQ(page["source"]["errors"].dump(), R"({"wrong_type":7,"overflow":8,"nan":9})");
     EXPECT_EQ(keys_of(page["checkpoints"][0]), (Keys{"id", "kind", "taken", "bytes", "new_bytes",
                                                      "pause_us", "duration_ms", "path"}));
     Keys sink = keys_of(page["sink"]);

@@ -45,6 +45,24 @@ TEST(KafkaProperties, WhatOnlyShowsTogetherIsSaidToo) {
     EXPECT_NE(errors[0].error.find("ssl.ca.location"), std::string::npos);
 }
 
+TEST(KafkaProperties, WhatWouldBeIgnoredIsAnError) {
+    const auto errors = check_properties(
+        {{"linger.ms", "7"}, {"queue.buffering.max.messages", "7"}, {"client.id", "x"}});
+    ASSERT_EQ(errors.size(), 2u);
+    EXPECT_EQ(errors[0].key, "queue.buffering.max.messages");
+    EXPECT_EQ(errors[1].key, "") << "said by its other name";
+    EXPECT_NE(errors[1].error.find("is a producer property"), std::string::npos);
+}
+
+TEST(KafkaLogWithoutABroker, FetchMaxBytesIsTakenAndJudged) {
+    KafkaLogSettings settings;
+    settings.brokers = "127.0.0.1:1";
+    settings.properties = {{"fetch.max.bytes", "2000000"}};
+    EXPECT_TRUE(KafkaLog::open(settings));
+    settings.properties = {{"fetch.max.bytes", "2000000000"}};
+    EXPECT_FALSE(KafkaLog::open(settings)) << "greater than a message may be";
+}
+
 TEST(KafkaProperties, SaslIsJudgedTogetherWithTheUserOfTheSource) {
     for (const char* mechanism : {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}) {
         for (const char* protocol : {"sasl_plaintext", "SASL_SSL"}) {

@@ -54,6 +54,15 @@ TEST(WriteTemplate, Formats) {
               (Place{PlaceKind::value, 1, PlaceFormat::percent_encoded}));
 }
 
+TEST(WriteTemplate, TheShareIsALiteral) {
+    TemplateNames names = kNames;
+    EXPECT_EQ(parsed("SET {share}:{user} 1", names).words[1],
+              Word({std::string("all:"), Place{PlaceKind::key_part, 0}}));
+    names.share = "0-7,12";
+    EXPECT_EQ(parsed("SET a{share}b{share:enc} 1", names).words[1],
+              Word({std::string("a0-7,12b0-7%2C12")}));
+}
+
 TEST(WriteTemplate, ErrorsPointIntoTheText) {
     const auto unknown = refused("SET k:{usr} {clicks}");
     EXPECT_EQ(unknown.column, 7u);

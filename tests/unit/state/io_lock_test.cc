@@ -109,17 +109,31 @@ TEST(StateLock, WaitsInStepsForTheHolderToGo) {
     EXPECT_EQ(waits, 7);
 }
 
-TEST(StateLock, GivesUpAfterTenSeconds) {
-    const TemporaryDirectory directory;
-    const Holder holder(directory.path());
+model::DurationMs waited_for(const std::string& directory) {
     StateLock::Patience patience;
     model::DurationMs waited = 0;
     patience.wait = [&](model::DurationMs ms) {
         waited += ms;
         return true;
     };
-    EXPECT_FALSE(StateLock::take(directory.path(), patience));
-    EXPECT_EQ(waited, 10'000);
+    EXPECT_FALSE(StateLock::take(directory, patience));
+    return waited;
+}
+
+TEST(StateLock, GivesUpSoonWhereItsOwnerLives) {
+    const TemporaryDirectory directory;
+    const Holder holder(directory.path());
+    EXPECT_EQ(waited_for(directory.path()), 1'000);
+}
+
+TEST(StateLock, WaitsTenSecondsForTheLastWritesOfADeadOwner) {
+    const TemporaryDirectory directory;
+    const Holder holder(directory.path());
+    // As if the kernel alone still held it: nobody of that number lives, or another one does.
+    for (const pid_t owner : {pid_t{0x7fffffff}, ::getppid()}) {
+        std::ofstream(directory.path() + "/LOCK") << owner << "\n";
+        EXPECT_EQ(waited_for(directory.path()), 10'000);
+    }
 }
 
 TEST(StateLock, StopsWaitingWhenWeAreStopping) {
