@@ -33,6 +33,7 @@ constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
 constexpr std::int64_t kExtendMs = 30'000;
 constexpr std::int64_t kStallMs = 10'000;
+constexpr std::int64_t kAgainMs = 2000;
 constexpr std::int64_t kLastWordsMs = 1000;
 
 // What a start is about, as the status names it.
@@ -433,7 +434,6 @@ bool Application::open_engine() {
     options.wake_coordinator = [this] { coordinator_bell_.ring(); };
     options.say = [](const std::string& line) { log_info(line); };
     engine_ = std::make_unique<Engine>(pipeline_, std::move(seams), std::move(options));
-    first_engine_ = false;
     return true;
 }
 
@@ -588,6 +588,13 @@ bool Application::start() {
         stall.moved();
         if (engine_->stage() == Engine::Stage::failed) {
             log_rejections();
+            if (engine_->failure().no_room &&
+                !(options_.until_end && clock_.steady_ms() - begun > kGateMsUntilEnd)) {
+                if (!begin_with_room([&] { stall.moved(); })) {
+                    return false;
+                }
+                continue;
+            }
             note_failure(engine_->failure().exit_code, engine_->failure().text);
             return false;
         }
@@ -625,6 +632,27 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+// A start that met a full disk is given up, as a crash would, and begun again until there is room.
+// False: it is not to be: we stop, or it failed for another reason.
+bool Application::begin_with_room(const std::function<void()>& moved) {
+    const std::string reason = engine_->failure().text;
+    log_warning("waiting", {{"for", "disk: " + reason}});
+    engine_.reset();
+    log_.reset();
+    set_condition("disk", false, reason);
+    set_condition("restore", false, "waiting for room on the disk");
+    notify_.status("Waiting for disk: " + reason);
+    const std::int64_t begun = clock_.steady_ms();
+    while (!stop_requested_ && clock_.steady_ms() - begun < kAgainMs) {
+        moved();  // nobody is stuck
+        refresh_status();
+        feed_watchdog();
+        notify_.extend_timeout(kExtendMs);
+        main_bell_.wait(200);
+    }
+    return !stop_requested_ && open_engine();
 }
 
 // "Restoring: verify 41 %, 61.0MiB of 150.0MiB, 38s to go", with each percent.
@@ -745,6 +773,7 @@ void Application::begin_threads() {
         }
     }
     engine_->run();
+    first_engine_ = false;
     note_settings();
     release_workers();
     if (std::exchange(reloaded_, false)) {

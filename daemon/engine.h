@@ -79,6 +79,8 @@ class Engine {
     struct Failure {
         int exit_code = kExitInvariant;
         std::string text;
+        bool no_room =
+            false;  // of the disk, and nothing was begun that a new start does not repeat
     };
 
     // `pipeline` is the current file; it outlives the engine. What runs is what the state was made
@@ -145,6 +147,7 @@ class Engine {
     bool refuses_compacted();
     void skip_gaps(const std::vector<ingest::LogRange>& ranges);
     bool fail(int exit_code, std::string text);
+    bool fail_at_disk(const model::Error& error);
     void note_damage(const model::Error& error);
     model::Status mark_beginning();
     model::Status unmark_beginning();
