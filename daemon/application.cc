@@ -132,9 +132,12 @@ Application::Application(config::Pipeline pipeline, const RunOptions& options)
     status_.pid = getpid();
     status_.config_hash = pipeline_.config_hash;
     status_.state_directory = pipeline_.state.directory;
-    status_.savepoint_directory = pipeline_.savepoint.directory.empty()
-                                      ? pipeline_.state.directory + "/savepoints"
-                                      : pipeline_.savepoint.directory;
+    status_.savepoint_directory = savepoint_directory();
+}
+
+std::string Application::savepoint_directory() const {
+    return pipeline_.savepoint.directory.empty() ? pipeline_.state.directory + "/savepoints"
+                                                 : pipeline_.savepoint.directory;
 }
 
 Application::~Application() {
@@ -474,6 +477,7 @@ bool Application::begin_anew() {
     {
         std::lock_guard lock(status_mutex_);
         status_.config_hash = pipeline_.config_hash;
+        status_.savepoint_directory = savepoint_directory();
         status_.partitions.clear();
     }
     return open_engine();

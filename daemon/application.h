@@ -92,6 +92,7 @@ class Application {
     void remove_savepoint(std::string name, Done done);
     std::string new_savepoint_name();
     void settle_savepoint_requests(bool stopping);
+    std::string savepoint_directory() const;
     bool begin_with_room(const std::function<void()>& moved);
     void begin_drain();
     void pass_stop_on();

@@ -292,8 +292,12 @@ def dump(data, out):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     try:
         with open(sys.argv[1], "rb") as file:
             dump(file.read(), sys.stdout)
-    except (Damaged, struct.error) as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
+    except OSError as error:
+        sys.exit(str(error))
+    except (Damaged, KeyError, ValueError, struct.error, subprocess.CalledProcessError) as error:
+        sys.exit(f"{sys.argv[1]}: damaged: {error}")
