@@ -292,12 +292,9 @@ def dump(data, out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
+    sys.argv[1:] or sys.exit(__doc__)
     try:
         with open(sys.argv[1], "rb") as file:
             dump(file.read(), sys.stdout)
-    except OSError as error:
-        sys.exit(str(error))
-    except (Damaged, KeyError, ValueError, struct.error, subprocess.CalledProcessError) as error:
-        sys.exit(f"{sys.argv[1]}: damaged: {error}")
+    except (Damaged, KeyError, OSError, ValueError, struct.error, subprocess.CalledProcessError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
