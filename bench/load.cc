@@ -14,6 +14,8 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +23,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -40,6 +43,8 @@ struct Options {
     std::uint64_t users = 1'000'000;
     int partitions = 8;
     std::uint64_t seed = 1;
+    std::uint64_t rate = 0;
+    std::uint64_t linger_ms = 50;
 };
 
 [[noreturn]] void give_up(const std::string& why) {
@@ -136,6 +141,9 @@ class Clicks {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> users_;  // clicks, cents
 };
 
+volatile std::sig_atomic_t stopped = 0;
+void on_signal(int /*signal*/) { stopped = 1; }
+
 void on_delivery(rd_kafka_t* /*producer*/, const rd_kafka_message_t* message, void* /*opaque*/) {
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         give_up(std::string("a record was not taken: ") + rd_kafka_err2str(message->err));
@@ -149,7 +157,7 @@ rd_kafka_t* connect(const Options& options) {
         {"bootstrap.servers", options.brokers},
         {"enable.idempotence", "true"},  // every record once, or the answer is wrong
         {"compression.codec", "none"},
-        {"linger.ms", "50"},
+        {"linger.ms", std::to_string(options.linger_ms)},
         {"batch.num.messages", "10000"},
         {"queue.buffering.max.messages", "1000000"},
     };
@@ -174,7 +182,8 @@ void load(const Options& options) {
     rd_kafka_topic_t* topic = rd_kafka_topic_new(producer, options.topic.c_str(), nullptr);
     std::string value;
     std::uint64_t bytes = 0;
-    for (std::uint64_t i = 0; i < options.records; ++i) {
+    const auto begun = std::chrono::steady_clock::now();
+    for (std::uint64_t i = 0; i < options.records && stopped == 0; ++i) {
         job.next(value);
         bytes += value.size();
         const auto partition =
@@ -188,6 +197,10 @@ void load(const Options& options) {
         }
         if (i % 1024 == 0) {
             rd_kafka_poll(producer, 0);
+        }
+        if (options.rate != 0 && i % (options.rate / 1000 + 1) == 0) {  // a thousand steps a second
+            std::this_thread::sleep_until(
+                begun + std::chrono::nanoseconds(i * 1'000'000'000 / options.rate));
         }
     }
     if (rd_kafka_flush(producer, 120'000) != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -219,7 +232,10 @@ int main(int argc, char** argv) {
     app.add_option("--users", options.users)->check(CLI::PositiveNumber);
     app.add_option("--partitions", options.partitions)->check(CLI::PositiveNumber);
     app.add_option("--seed", options.seed);
+    app.add_option("--rate", options.rate, "records per second; 0: as many as the broker takes");
+    app.add_option("--linger-ms", options.linger_ms, "how long a batch waits to fill up");
     CLI11_PARSE(app, argc, argv);
+    std::signal(SIGTERM, on_signal);  // ends in order, with the answer of what was sent
     if (options.job == "ysb") {
         load<Ysb>(options);
     } else {

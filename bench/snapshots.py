@@ -6,6 +6,8 @@ restart and pause   For each size a state of so many GiB in one table is made (s
                     waited for one. Then kill -9, the page cache emptied, and a start: from the beginning of the
                     process to the open gate.
 throughput          A topic is drained with checkpoints and without, in turns. Every interval dirties all users.
+latency             Fold latency while records come at a steady rate: its 99th percentile while one savepoint after
+                    the other is taken and completed, by that of the turns between, in which none is.
 written             Bytes written for a checkpoint by bytes of the rows that it is of; compaction apart.
 copies              Files of a savepoint copied, and a restore from another file system (where this machine lets
                     us mount one), beside a bare ring that writes and reads as many bytes.
@@ -29,12 +31,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "kafka"), str(ROOT / "bench")]
 
 from end_to_end import Wrong, measured  # noqa: E402
-from harness import daemon, kafka, redis, waiting  # noqa: E402
+from harness import daemon, kafka, metrics, redis, waiting  # noqa: E402
 
 PROGRAMS = pathlib.Path(daemon.BINARY).parent / "bench"
 GIB = 1 << 30
 WINDOW_MS = 30 * 86_400_000
 PAUSE_US, RESTART_MS, RESTART_MS_PER_FILE, LOSS, WRITTEN, COPY_GIB = 1000, 500, 0.1, 0.05, 1.5, 0.5
+LATENCY = 2
 
 CONFIG = """
 name = "snap"
@@ -230,6 +233,77 @@ class Bench:
         self.results["throughput"] = {"pairs": pairs, "loss": loss, "cpu": cpu}
         self.say(f"  throughput loss {loss:.1%} of time, {cpu:.1%} of CPU; {self.goal('throughput loss', loss, most=LOSS)}")
 
+    # ---- latency
+
+    def fold_latency(self, one):
+        return metrics.Histogram.read(one.get("/metrics")[1].decode(), "sluice_fold_latency_seconds")
+
+    def savepoint(self, one, name):
+        """Taken, completed by copies, and removed."""
+        for words, shared in (
+            (("savepoint", one.config, "--name", name), [0]), (("savepoint", "delete", one.config, name), [])
+        ):
+            done = daemon.command(*words, environment=one.environment, timeout=300)
+            if done.returncode != 0:
+                raise Wrong(done.stderr)
+            one.wait_status(
+                lambda s, shared=shared: [c["shared_bytes"] for c in s["checkpoints"] if c["kind"] == "savepoint"] == shared,
+                "the savepoint is complete", 300,
+            )
+
+    def latency(self):
+        options = self.options
+        seeded = self.folder / "seeded"
+        self.seed(seeded, options.latency_gib)
+        one = self.instance("base", "2s")
+        one.start("--from", str(seeded))
+        one.wait_ready(900)
+        shutil.rmtree(seeded)
+        words = [PROGRAMS / "load", "clicks", "--brokers", self.kafka.brokers, "--topic", "base", "--answer", os.devnull]
+        words += ["--records", 1 << 40, "--rate", options.rate, "--linger-ms", 5, "--users", options.users]
+        words += ["--partitions", options.partitions]
+        self.say(
+            f"\n  {options.latency_gib:g} GiB of state, {options.rate:,} records/s;"
+            " fold latency, p50 and p99 ms (ranges folded) with savepoints, without"
+        )
+        turns, taken = [], 0
+        with subprocess.Popen([str(word) for word in words]) as load:
+            try:
+                one.wait_status(lambda s: s["rates"]["records_per_second"] > options.rate / 2, "the load is there")
+                for number in range(options.turns):
+                    turn = {}
+                    for what in ("with", "without") if number % 2 == 0 else ("without", "with"):
+                        before, until = self.fold_latency(one), time.monotonic() + options.turn_seconds
+                        while time.monotonic() < until:
+                            if what == "with":
+                                taken += 1
+                                self.savepoint(one, f"turn-{taken}")
+                            else:
+                                time.sleep(0.1)
+                        turn[what] = self.fold_latency(one) - before
+                    turns.append(turn)
+                    self.say("  " + "   ".join(self.latency_line(turn[what]) for what in ("with", "without")))
+            finally:
+                load.kill()
+        one.kill()
+        shutil.rmtree(one.place)
+        ratio = statistics.median(turn["with"].quantile(0.99) / turn["without"].quantile(0.99) for turn in turns)
+        whole = {what: sum((turn[what] for turn in turns), metrics.Histogram({})) for what in ("with", "without")}
+        self.results["latency"] = {
+            "ratio": ratio, "savepoints": taken,
+            **{what: {"p50_ms": h.quantile(0.5) * 1e3, "p99_ms": h.quantile(0.99) * 1e3, "ranges": h.count}
+               for what, h in whole.items()},
+        }
+        self.say("  all turns: " + "   ".join(self.latency_line(whole[what]) for what in ("with", "without")))
+        self.say(
+            f"  p99 with {taken} savepoints by p99 without, median of {len(turns)} turns: {ratio:.2f}"
+            f" ({self.goal('fold latency under savepoints', ratio, most=LATENCY)})"
+        )
+
+    @staticmethod
+    def latency_line(histogram):
+        return f"{histogram.quantile(0.5) * 1e3:7.3f} {histogram.quantile(0.99) * 1e3:8.3f} ({histogram.count:6,})"
+
     # ---- bytes
 
     def written(self):
@@ -303,11 +377,11 @@ class Bench:
     def run(self):
         self.redis.start()
         self.kafka.start()
-        if {"restart", "copies"} & set(self.options.what):
+        if {"restart", "latency", "copies"} & set(self.options.what):
             self.make_base()
         for what, measure in (
-            ("restart", self.restart_and_pause), ("throughput", self.throughput), ("written", self.written),
-            ("copies", self.copies),
+            ("restart", self.restart_and_pause), ("throughput", self.throughput), ("latency", self.latency),
+            ("written", self.written), ("copies", self.copies),
         ):
             if what in self.options.what:
                 measure()
@@ -317,7 +391,7 @@ class Bench:
             print(json.dumps({**self.results, "missed": self.missed}))
 
 
-ALL = ["restart", "throughput", "written", "copies"]
+ALL = ["restart", "throughput", "latency", "written", "copies"]
 
 
 def parse():
@@ -328,6 +402,10 @@ def parse():
     parser.add_argument("--records", type=int, default=36_000_000, help="of throughput (%(default)s)")
     parser.add_argument("--users", type=int, default=1_000_000, help="keys (%(default)s)")
     parser.add_argument("--pairs", type=int, default=2, help="runs with and without checkpoints (%(default)s)")
+    parser.add_argument("--latency-gib", type=float, default=1, help="of state under savepoints (%(default)s)")
+    parser.add_argument("--rate", type=int, default=100_000, help="records per second under savepoints (%(default)s)")
+    parser.add_argument("--turns", type=int, default=7, help="with and without savepoints (%(default)s)")
+    parser.add_argument("--turn-seconds", type=float, default=4, help="the least length of one (%(default)s)")
     parser.add_argument("--copy-gib", type=float, default=2, help="of copies (%(default)s)")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--strict", action="store_true", help="exit 1 if a goal is missed")

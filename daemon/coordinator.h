@@ -1,25 +1,23 @@
-// The coordinator: one numbered sequence of barriers, and everything that follows from their order.
+// The coordinator: decides what happens when, and makes what follows from it happen in order.
 //
-// What it issues (barriers, closes) goes to every worker and into one queue of undertakings. An
-// undertaking is over when every worker has answered; undertakings take effect strictly in the
-// order they were issued, and a journaled barrier takes effect only once it is durable. So nothing
-// that depends on a number leaves before that number is in the journal: the queue is the proof.
+// What it issues (barriers, closes) goes to every worker and through the sequence
+// (barrier_sequence.h), which says when it takes effect:
 //
 //   cut, cap, idle, tick   journal → the emitter may fire what a tick closed
 //   close                  journal → the emitter may fire what no record can reach any more. The
 //                          entry says how far results may have left: which partitions they rest on
 //                          is not written down elsewhere, and one that a restart finds must not add
 //                          to them
-//   seal, spill            the snapshotter gets the sealed tables and the offsets that belong to
-//   them
+//   seal, spill            the sealed tables and the offsets that belong to them become a snapshot
+//                          or runs (checkpoints.h)
 //
-// Closes need no rule about idle partitions: a cut is a floor for every partition's watermark, so
-// the least of all watermarks, floors included, is always a time below which nothing can come.
-// Idleness only decides whether a cut is needed.
+// Closes need no rule about idle partitions (pipeline_progress.h). Idleness only decides whether a
+// cut is needed.
 //
-// Reload: not before the watermark is where it was when an earlier run sent its last result. The
-// last barrier of an engine's life. It is journaled and sealed in one; what is over by then is
-// delivered under the old settings; the checkpoint behind it is that of the new ones.
+// Reload: not before the watermark is where it was when an earlier run sent its last result, or all
+// that there is has been read. The last barrier of an engine's life. It is journaled and sealed in
+// one; what is over by then is delivered under the old settings; the checkpoint behind it is that
+// of the new ones.
 //
 // Replay: the journal's entries are handed to the workers a few at a time, so that a checkpoint
 // during a long replay can be put behind an entry that no worker has passed. Live time begins when
@@ -32,17 +30,18 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "config/settings.h"
+#include "daemon/barrier_sequence.h"
+#include "daemon/checkpoints.h"
 #include "daemon/emitter.h"
 #include "daemon/messages.h"
+#include "daemon/pipeline_progress.h"
 #include "daemon/reload.h"
 #include "daemon/worker.h"
 #include "ingest/time_keeper.h"
@@ -71,10 +70,6 @@ struct StartingPoint {
     // or it is to be written.
     std::optional<Reload> reload;
 };
-
-// How far apart checkpoints begin: as asked for, or four times the CPU time that the last one took,
-// at most ten times what was asked for.
-std::int64_t effective_interval_ms(std::int64_t every_ms, std::uint64_t cpu_ns);
 
 class Coordinator {
  public:
@@ -122,12 +117,16 @@ class Coordinator {
     // request_stop().
     void request_drain(model::Offsets ends);
     // Freezes a savepoint. The outcome is had once, by the ticket, when there is one.
-    std::uint64_t request_savepoint(std::string name);
-    std::optional<model::Result<state::CheckpointSummary>> take_savepoint(std::uint64_t ticket);
-    std::uint64_t request_checkpoint();  // returns a ticket for checkpoint_done()
-    bool checkpoint_done(std::uint64_t ticket) const;
-    // It was begun and skipped; report().checkpoint_problem says why. It is tried again by itself.
-    bool checkpoint_skipped(std::uint64_t ticket) const;
+    std::uint64_t request_savepoint(std::string name) {
+        return checkpoints_.savepoints().request(std::move(name));
+    }
+    std::optional<SavepointRequests::Outcome> take_savepoint(std::uint64_t ticket) {
+        return checkpoints_.savepoints().take_outcome(ticket);
+    }
+    // Returns a ticket for checkpoint_done().
+    std::uint64_t request_checkpoint() { return checkpoints_.request(); }
+    bool checkpoint_done(std::uint64_t ticket) const { return checkpoints_.done(ticket); }
+    bool checkpoint_skipped(std::uint64_t ticket) const { return checkpoints_.skipped(ticket); }
     // A partition that nobody reads yet: to be read from `begin` (below `until`); `empty`: it holds
     // nothing.
     struct Found {
@@ -146,10 +145,6 @@ class Coordinator {
     model::Error failure() const;  // when failed
     bool last_checkpoint_ok() const { return last_checkpoint_ok_.load(); }
 
-    struct Taken {
-        state::CheckpointSummary info;
-        std::int64_t pause_us = 0;
-    };
     struct Report {
         std::string waiting;  // what the oldest undertaking waits for; empty: there is none
         bool live = false;    // the replay is over
@@ -159,38 +154,15 @@ class Coordinator {
         std::vector<std::uint64_t> open_windows;     // by reduction
         model::DurationMs retention_ms = 0;          // how far back results can be sent again
         std::uint64_t retention_given_up = 0;        // frontiers, because of their bytes
-        std::optional<Taken> last_checkpoint;        // of this run
-        // All that are there, newest first; of earlier runs only what can be seen on the disk.
-        std::vector<Taken> kept;
-        std::int64_t checkpoint_interval_ms = 0;  // effective
-        std::string checkpoint_problem;           // empty: the last one succeeded
-        std::uint64_t checkpoints_completed = 0;
-        std::uint64_t checkpoints_failed = 0;
-        std::uint64_t savepoints_taken = 0;
-        std::uint64_t savepoints_failed = 0;
-        std::string savepoint_problem;  // why the one of the stop was not taken
-        model::Offsets committed_offsets;
-        std::vector<std::string> notes;
-        std::string input_paused_reason;  // empty: input flows
+        std::string input_paused_reason;             // empty: input flows
+        Checkpoints::Report checkpoints;
     };
     Report report() const;  // Thread: any. A copy.
 
  private:
-    struct Undertaking;
-    struct Retained;
-
-    Undertaking& issue(model::Barrier barrier);
-    Undertaking& undertake(Order order);
     void take_answers();
     bool settle();
     void take_effect(Undertaking& undertaking);
-
-    struct WantedSavepoint {
-        std::uint64_t ticket = 0;  // 0: of the stop
-        std::string name;
-    };
-    std::optional<WantedSavepoint> next_savepoint();
-    void settle_savepoint(const WantedSavepoint& savepoint, const state::SnapshotResult& result);
 
     bool feed_replay();
     void go_live();
@@ -200,73 +172,43 @@ class Coordinator {
     void begin_reload(Undertaking& undertaking);
     bool finish_reload();
 
-    model::EventTime least_watermark() const;
     ingest::TimeView time_view() const;
     bool decide_time();
     bool close_what_is_over(bool at_once);
     void take_up_partitions();
 
     bool decide_checkpoint();
-    void begin_checkpoint();
-    void seal(model::BarrierKind kind, bool last,
-              std::optional<WantedSavepoint> savepoint = std::nullopt);
-    void spill_closed();
-    bool begin_drain();
-    void hand_to_snapshotter(Undertaking& undertaking);
-    bool take_snapshotter_result();
-    void list_kept(const state::SnapshotResult& result);
+    void issue_seal(model::BarrierKind kind);
+    bool take_snapshotter_results();
 
-    bool seal_waits_for_records() const;
     bool crowded();
-    std::vector<model::EventTime> acknowledged() const;
-    void note_acknowledged();
-    void give_up_retained();
-    void note_measured(const std::vector<state::SnapshotJob::Stretch>& stretches,
-                       const std::vector<std::uint64_t>& bytes);
-    model::DurationMs retention_reached() const;
-    model::EventTime past_retention(const Retained& retained) const;
-
     std::size_t table_bytes() const;
     void apply_pressure();
     bool everything_delivered() const;
+    bool begin_drain();
+    bool finish_input();
+    bool stop_behind_reload();
     bool decide_end();
+    std::optional<SavepointRequests::Wanted> stop_savepoint() const;
+    void end(Outcome outcome);
     void fail(model::Error error);
     void collect_progress();
     void publish();
 
     const Parts parts_;
     Options options_;  // until_end turns true with a drain
-    state::CheckpointMeta
-        meta_;  // what holds now: floor, tick, cap, frontiers; the frame of the next checkpoint
     ingest::TimeKeeper time_keeper_;
+    PipelineProgress progress_;
+    BarrierSequence sequence_;
+    Checkpoints checkpoints_;
 
-    std::deque<std::unique_ptr<Undertaking>> undertakings_;  // in the order of issue
-    std::uint64_t tickets_ = 0;
-    model::BarrierNumber number_ = 0;  // the last one issued, or of the journal
-    model::BarrierNumber journaled_ =
-        0;  // the last journaled one that took effect, or of the journal
     std::deque<model::Barrier> replay_;  // not yet handed to the workers
     std::size_t replay_under_way_ = 0;
-    std::size_t owned_ = 0;  // partitions that workers own
-    const std::vector<state::PartitionMeta> resting_;
     bool live_ = false;
     bool close_under_way_ = false;
     std::optional<std::int64_t> closed_at_ms_;  // steady clock
-    model::BarrierNumber closed_tag_ = 0;  // greatest of closed tables since the last seal; 0: none
-    model::BarrierNumber last_run_ = 0;    // of the last seal or spill
-
-    model::BarrierNumber spilled_ = 0;  // the number of the last spill of a replay
-    bool crowded_ = false;              // level 0 of RocksDB, as of then
+    bool crowded_ = false;                      // level 0 of RocksDB, as of then
     std::int64_t crowded_asked_ms_ = 0;
-    bool seal_under_way_ = false;  // from its issue until the snapshotter is done with it
-    bool checkpoint_wanted_ = false;
-    std::int64_t checkpoint_begun_ms_ = 0;
-    std::int64_t checkpoint_interval_ms_ = 0;  // effective
-    std::int64_t checkpoint_earliest_ms_ = 0;  // after one that was skipped
-    std::uint64_t checkpoints_begun_ = 0;      // requests that the newest checkpoint answers
-    std::map<model::BarrierNumber, bool> seals_last_;
-    std::map<model::BarrierNumber, std::int64_t> pauses_;  // ns
-    std::map<model::BarrierNumber, WantedSavepoint> seals_savepoint_;
 
     std::optional<Reload> reload_;            // to be issued, or under way
     bool reloading_ = false;                  // its barrier was issued: the last one of this engine
@@ -279,30 +221,15 @@ class Coordinator {
     bool forced_ = false;  // `--until end`: nothing is decided by a clock any more
     std::int64_t stopping_since_ms_ = 0;
 
-    std::vector<std::set<model::EventTime>>
-        open_ends_;                   // by reduction: known to hold rows, not closed
-    std::vector<Retained> retained_;  // by reduction
-    std::vector<state::SnapshotJob::Stretch> measuring_;  // of the checkpoint under way
-    std::uint64_t retention_given_up_ = 0;
-    std::vector<WorkerProgress> progress_;
-
     std::atomic<Outcome> outcome_ = Outcome::running;
     std::atomic<bool> stop_requested_ = false;
-    std::atomic<std::uint64_t> checkpoints_requested_ = 0;
-    std::atomic<std::uint64_t> checkpoints_done_ = 0;
-    std::atomic<std::uint64_t> checkpoints_skipped_ = 0;
     std::atomic<bool> last_checkpoint_ok_ = false;
     mutable std::mutex mutex_;
-    model::Error failure_;                           // guarded by mutex_
-    Report report_;                                  // guarded by mutex_
-    std::vector<Found> found_;                       // guarded by mutex_
-    std::string stop_savepoint_;                     // guarded by mutex_
-    std::optional<model::Offsets> drain_;            // guarded by mutex_
-    std::deque<WantedSavepoint> savepoints_wanted_;  // guarded by mutex_
-    std::uint64_t savepoint_tickets_ = 0;            // guarded by mutex_
-    // By ticket, until they are taken.
-    std::map<std::uint64_t, model::Result<state::CheckpointSummary>>
-        savepoints_done_;                  // guarded by mutex_
+    model::Error failure_;                 // guarded by mutex_
+    Report report_;                        // guarded by mutex_; but for `checkpoints`
+    std::vector<Found> found_;             // guarded by mutex_
+    std::string stop_savepoint_;           // guarded by mutex_
+    std::optional<model::Offsets> drain_;  // guarded by mutex_
     std::string hold_;                     // guarded by mutex_
     std::optional<Reload> wanted_reload_;  // guarded by mutex_
 };

@@ -1,11 +1,10 @@
 #include "daemon/engine.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
-#include "config/recorded.h"
 #include "daemon/partition_meta.h"
+#include "daemon/sink_handshake.h"
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
@@ -14,9 +13,6 @@ namespace sluice::daemon {
 
 namespace {
 
-// In the file that notes a beginning: nothing of what is here counts. Otherwise it names a
-// savepoint.
-constexpr const char* kForget = "fresh";
 constexpr std::int64_t kAskTimeoutMs = 5000;
 // More partitions than this cannot be found while running; room for them is made once.
 constexpr std::size_t kPartitionRoom = 1 << 14;
@@ -37,39 +33,7 @@ int exit_code_of(const model::Error& error) {
     return kExitStateBroken;
 }
 
-// Settings that somebody else owns and that outlive the engine.
-std::shared_ptr<const config::Pipeline> borrowed(const config::Pipeline& pipeline) {
-    return {std::shared_ptr<void>(), &pipeline};
-}
-
 }  // namespace
-
-bool in_share(const std::string& share, std::int32_t partition) {
-    if (share == "all") {
-        return true;
-    }
-    const char* at = share.data();
-    const char* const end = at + share.size();
-    while (at < end) {
-        std::int32_t first = 0;
-        const auto begun = std::from_chars(at, end, first);
-        std::int32_t last = first;
-        at = begun.ptr;
-        if (at < end && *at == '-') {
-            at = std::from_chars(at + 1, end, last).ptr;
-        }
-        if (partition >= first && partition <= last) {
-            return true;
-        }
-        while (at < end && (*at == ',' || *at == ' ')) {
-            ++at;
-        }
-        if (begun.ec != std::errc{}) {
-            return false;
-        }
-    }
-    return false;
-}
 
 Engine::Engine(const config::Pipeline& pipeline, Seams seams, Options options)
     : pipeline_(pipeline),
@@ -77,7 +41,11 @@ Engine::Engine(const config::Pipeline& pipeline, Seams seams, Options options)
       options_(std::move(options)),
       catalogue_(seams_.disk,
                  state::StatePaths{pipeline.state.directory, pipeline.savepoint.directory}),
-      inputs_(seams_.disk, catalogue_.paths().inputs()) {
+      inputs_(seams_.disk, catalogue_.paths().inputs()),
+      settings_(pipeline_, seams_.disk, inputs_),
+      mark_(seams_.disk, catalogue_.paths()),
+      source_(seams_.log, {options_.accept_gap, options_.accept_compacted, options_.say}),
+      beginning_{options_.fresh, options_.from} {
     partitions_.reserve(kPartitionRoom);
 }
 
@@ -151,19 +119,15 @@ bool Engine::open_journal() {
         options_.say("journal: " + repair);
     }
     journal_ = std::move(opened->journal);
-    from_ = options_.from;
-    forget_ = options_.fresh;
-    if (const auto interrupted =
-            state::read_file(seams_.disk, catalogue_.paths().beginning(), 1 << 16)) {
+    if (const auto interrupted = mark_.interrupted()) {
         // The journal may be of the new lineage already, and no snapshot is: only the same start
         // leads out of this.
-        if (from_.empty() && !forget_) {
-            forget_ = *interrupted == kForget;
-            from_ = forget_ ? "" : *interrupted;
-            options_.say((forget_ ? "a fresh start" : "a start from " + from_) +
+        if (!beginning_.gives_up()) {
+            beginning_ = *interrupted;
+            options_.say((beginning_.fresh ? "a fresh start" : "a start from " + beginning_.from) +
                          " was interrupted before its first checkpoint: it begins again");
         }
-    } else if (!from_.empty() && !forget_ && has_state()) {
+    } else if (!beginning_.from.empty() && !beginning_.fresh && has_state()) {
         return fail(kExitLocked,
                     pipeline_.state.directory +
                         " has a state of its own; --from gives it up: confirm with --fresh --yes");
@@ -177,8 +141,8 @@ bool Engine::open_journal() {
     restore.boot = options_.boot;
     restore.pipeline = pipeline_.name;
     restore.verify_full = pipeline_.state.verify_full;
-    restore.fresh = forget_;
-    restore.from = from_;
+    restore.fresh = beginning_.fresh;
+    restore.from = beginning_.from;
     restore.journal_has_entries = journal_->last_number() > 0;
     restore.journal_covers = [this](const state::CheckpointMeta& meta) {
         return journal_covers(meta);
@@ -230,67 +194,22 @@ model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     return {};
 }
 
-// Kafka still has what the snapshot wants to go on from, and it is the same log. If not, the gate
-// stays shut and says why: an older snapshot needs even more of the log, or, where it has no probe
-// yet, would take another topic for this one and rewrite what is final.
 model::Status Engine::source_has(const state::CheckpointMeta& meta) {
-    TRY(put_in_force(meta));
+    TRY(settings_.put(meta, restore_->from()));
     std::vector<const state::PartitionMeta*> ours;
-    std::vector<model::Partition> wanted;
     for (const state::PartitionMeta& partition : meta.partitions) {
         if (share_holds(partition.partition)) {
             ours.push_back(&partition);
-            wanted.push_back(partition.partition);
         }
     }
-    source_lacks_.clear();
-    TRY(ranges, seams_.log.ranges(wanted, kAskTimeoutMs));
-    std::string missing;
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-        const state::PartitionMeta& partition = *ours[i];
-        const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
-        if (!gone.empty()) {
-            if (options_.accept_gap && partition.next_offset < ranges[i].begin) {
-                continue;  // skip_gaps()
-            }
-            missing += (missing.empty() ? "" : "; ") + gone;
-            continue;
-        }
-        if (!partition.probe) {
-            continue;
-        }
-        if (partition.probe->offset < ranges[i].begin) {
-            options_.say(model::to_string(wanted[i]) +
-                         ": the last record that was read has expired; it cannot be compared");
-            continue;
-        }
-        TRY(found, seams_.log.probe(wanted[i], partition.probe->offset, kAskTimeoutMs));
-        if (!found && options_.accept_compacted) {
-            options_.say(model::to_string(wanted[i]) + ": the record at offset " +
-                         std::to_string(partition.probe->offset) +
-                         " is gone; accepted, the topic may be compacted");
-            continue;
-        }
-        if (!found || *found != partition.probe->hash) {
-            missing +=
-                (missing.empty() ? "" : "; ") + model::to_string(wanted[i]) +
-                ": the record at offset " + std::to_string(partition.probe->offset) +
-                (found ? " is another one than the one that was read: the topic was made anew"
-                       : " is gone: the topic was made anew, or is compacted");
-        }
-    }
-    if (!missing.empty()) {
-        source_lacks_ = missing;
-        return model::unavailable(missing);
-    }
-    return {};
+    return source_.has(ours);
 }
 
 bool Engine::restore_some() {
     const auto phase = restore_->step();
     if (!phase) {
-        if (!source_lacks_.empty() && options_.until_end) {
-            return fail(kExitDamaged, source_lacks_);  // waiting brings nothing back
+        if (!source_.lacks().empty() && options_.until_end) {
+            return fail(kExitDamaged, source_.lacks());  // waiting brings nothing back
         }
         if (phase.error().kind == model::ErrorKind::unavailable &&
             restore_->phase() == state::Restore::Phase::verify) {
@@ -319,7 +238,7 @@ bool Engine::finish_restore() {
     }
     token_ = std::move(restored.token);
     if (!restored.meta) {
-        in_force_ = borrowed(pipeline_);
+        settings_.put_file();
         fresh_start_ = true;
         stage_ = Stage::first;
         return true;
@@ -342,86 +261,26 @@ bool Engine::finish_restore() {
     if (auto kept = catalogue_.describe()) {
         kept_ = std::move(*kept);
     }
-    from_savepoint_ = !from_.empty();
+    from_savepoint_ = !beginning_.from.empty();
     stage_ = from_savepoint_ ? Stage::first : Stage::sink;
     return true;
 }
 
-// ---- inputs
-// ---------------------------------------------------------------------------------------------------
-
-model::Status Engine::put_in_force(const state::CheckpointMeta& meta) {
-    if (in_force_ && in_force_hash_ == meta.inputs) {
-        return {};
-    }
-    if (meta.inputs == state::inputs_hash(pipeline_.inputs)) {
-        in_force_ = borrowed(pipeline_);
-    } else {
-        constexpr std::uint64_t kMostBytes = 64ull << 20;
-        const std::string path = restore_->from() + "/INPUTS-" + meta.inputs;
-        TRY(text, state::read_file(seams_.disk, path, kMostBytes));
-        auto pipeline = config::recorded_pipeline(text, pipeline_);
-        if (!pipeline) {
-            return model::invalid(path + ": " + pipeline.error().text);
-        }
-        in_force_ = std::make_shared<const config::Pipeline>(std::move(*pipeline));
-    }
-    in_force_hash_ = meta.inputs;
-    return {};
-}
-
-model::Result<std::shared_ptr<const config::Pipeline>> Engine::recorded(
-    const std::string& hash) const {
-    if (hash == state::inputs_hash(pipeline_.inputs)) {
-        return borrowed(pipeline_);
-    }
-    TRY(text, inputs_.read(hash));
-    TRY(pipeline, config::recorded_pipeline(text, pipeline_));
-    return std::make_shared<const config::Pipeline>(std::move(pipeline));
-}
-
-// Which settings take over, and where: at the first reload entry behind the checkpoint; if there is
-// none, where the replay ends, should the file be another one. What the file would do is judged by
-// the settings that the journal leaves in force, before anything is changed.
 bool Engine::plan_reload() {
-    auto entries = journal_->entries_after(meta_.number);
-    if (!entries) {
-        return fail(exit_code_of(entries.error()), entries.error().text);
-    }
-    if (!from_.empty()) {
-        entries->clear();  // of another lineage
-    }
-    std::shared_ptr<const config::Pipeline> last = in_force_;
-    for (auto at = entries->begin(); at != entries->end(); ++at) {
-        if (at->kind != model::BarrierKind::reload) {
-            continue;
+    std::vector<model::Barrier> entries;
+    if (beginning_.from.empty()) {  // else they are of another lineage
+        auto behind = journal_->entries_after(meta_.number);
+        if (!behind) {
+            return fail(exit_code_of(behind.error()), behind.error().text);
         }
-        auto entry = parse_reload(at->reload);
-        if (!entry) {
-            return fail(kExitDamaged, entry.error().text);
-        }
-        auto pipeline = recorded(entry->inputs);
-        if (!pipeline) {
-            return fail(kExitDamaged, "the settings that the journal names at barrier " +
-                                          std::to_string(at->number) +
-                                          " cannot be read: " + pipeline.error().text);
-        }
-        last = *pipeline;
-        if (!start_.reload) {
-            start_.reload = Reload{*pipeline, entry->decisions};
-            start_.replay.assign(entries->begin(), at + 1);
-        }
+        entries = std::move(*behind);
     }
-    const config::Edit edit = config::compare(*last, pipeline_, options_.decisions);
-    if (edit.breaks()) {
-        return fail(kExitConfiguration, "the edited file would break state: " + refusal(edit));
+    auto plan = settings_.plan(std::move(entries), options_.decisions);
+    if (!plan) {
+        return fail(exit_code_of(plan.error()), plan.error().text);
     }
-    if (!start_.reload) {
-        start_.replay = std::move(*entries);
-        if (edit.recorded) {
-            start_.reload = Reload{borrowed(pipeline_), options_.decisions};
-        }
-    }
+    start_.replay = std::move(plan->replay);
+    start_.reload = std::move(plan->reload);
     reload_planned_ = start_.reload.has_value();
     if (reload_planned_) {
         options_.say("the settings changed: the recorded ones run until the replay is over");
@@ -445,7 +304,7 @@ state::SnapshotterOptions Engine::snapshotter_options() const {
 void Engine::fill_reductions() {
     std::vector<state::ReductionMeta> ordered;
     std::uint32_t greatest = daemon::greatest_number(meta_);
-    for (const config::Reduction& reduction : in_force_->reductions) {
+    for (const config::Reduction& reduction : pipeline().reductions) {
         if (const state::ReductionMeta* kept = meta_.reduction(reduction.id)) {
             ordered.push_back(*kept);
             continue;
@@ -461,34 +320,11 @@ void Engine::fill_reductions() {
 // -------------------------------------------------------------------------------------
 
 bool Engine::share_holds(const model::Partition& partition) const {
-    return in_share(in_force_->source.partitions, partition.id);
+    return in_share(pipeline().source, partition.id);
 }
 
 model::Result<std::vector<model::Partition>> Engine::listed_partitions(std::int64_t timeout_ms) {
-    TRY(all, seams_.log.partitions(timeout_ms));
-    std::erase_if(all, [&](const model::Partition& partition) { return !share_holds(partition); });
-    std::sort(all.begin(), all.end());
-    return all;
-}
-
-// A lineage that gives up what is here begins: noted, until there is a snapshot of it.
-model::Status Engine::mark_beginning() {
-    if (!forget_ && from_.empty()) {
-        return {};
-    }
-    TRY(state::write_file_durably(seams_.disk, catalogue_.paths().beginning(),
-                                  from_.empty() ? kForget : from_));
-    SLUICE_FAIL_POINT("begin.noted");
-    return {};
-}
-
-model::Status Engine::unmark_beginning() {
-    SLUICE_FAIL_POINT("begin.first_checkpoint");
-    if (seams_.disk.info(catalogue_.paths().beginning())) {
-        TRY(seams_.disk.remove(catalogue_.paths().beginning()));
-        TRY(seams_.disk.sync_directory(catalogue_.paths().root));
-    }
-    return {};
+    return source_.listed(pipeline().source, timeout_ms);
 }
 
 // Symbolic starts become numbers once, and the numbers are durable before the first poll: a start
@@ -509,7 +345,7 @@ bool Engine::first_checkpoint() {
                        ? fail_at_disk(result->error)
                        : fail(kExitStateBroken, result->error.text);
         }
-        if (auto unmarked = unmark_beginning(); !unmarked) {
+        if (auto unmarked = mark_.clear(); !unmarked) {
             return fail(kExitStateBroken, unmarked.error().text);
         }
         meta_ = result->meta;
@@ -531,7 +367,7 @@ bool Engine::first_checkpoint() {
     job.meta = meta_;
     job.meta.partitions.insert(job.meta.partitions.end(), start_.resting.begin(),
                                start_.resting.end());
-    job.inputs_text = in_force_->inputs;
+    job.inputs_text = pipeline().inputs;
     snapshotter_->submit(std::move(job));
     return true;
 }
@@ -544,14 +380,14 @@ bool Engine::begin_lineage() {
     // stays newest.
     model::BarrierNumber number = std::max(journal_->last_number(), meta_.number);
     number = std::max(number, greatest_number());
-    if (auto marked = mark_beginning(); !marked) {
+    if (auto marked = mark_.note(beginning_); !marked) {
         return marked.error().kind == model::ErrorKind::exhausted
                    ? wait_for("disk: " + marked.error().text)
                    : fail(kExitStateBroken, marked.error().text);
     }
     if (from_savepoint_) {
-        options_.say("a new lineage begins from " + from_ + " (" + meta_.pipeline + ", taken " +
-                     meta_.taken +
+        options_.say("a new lineage begins from " + beginning_.from + " (" + meta_.pipeline +
+                     ", taken " + meta_.taken +
                      ", every byte compared with its manifest); results "
                      "behind it are written again, final ones as well");
         meta_.origin_lineage = meta_.lineage;
@@ -567,9 +403,9 @@ bool Engine::begin_lineage() {
     meta_.lineage = state::to_string(options_.lineage);
     meta_.number = number;
     meta_.journal_number = number;
-    meta_.reset_sink = forget_ || from_savepoint_;
+    meta_.reset_sink = beginning_.fresh || from_savepoint_;
     meta_.clock = std::max(meta_.clock, seams_.clock.wall_ms());
-    meta_.inputs = state::inputs_hash(in_force_->inputs);
+    meta_.inputs = state::inputs_hash(pipeline().inputs);
     // What was edited or imported the user has vouched for; from here on it is ours.
     meta_.provenance = state::Provenance::taken;
     return true;
@@ -587,33 +423,22 @@ bool Engine::resolve_start() {
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }
-    std::vector<model::Offset> offsets;
-    const config::Start& start = pipeline_.source.start;
-    if (start.kind == config::Start::Kind::time) {
-        auto found = seams_.log.offsets_at(*listed, start.time, kAskTimeoutMs);
-        if (!found) {
-            return wait_for("kafka: " + found.error().text);
-        }
-        offsets = std::move(*found);
-    } else {
-        for (const ingest::LogRange& range : *ranges) {
-            offsets.push_back(start.kind == config::Start::Kind::earliest ? range.begin
-                                                                          : range.end);
-        }
+    const auto offsets = source_.start_offsets(pipeline_.source.start, *listed, *ranges);
+    if (!offsets) {
+        return wait_for("kafka: " + offsets.error().text);
     }
-
     partitions_ = std::move(*listed);
     partitions_.reserve(kPartitionRoom);
     meta_ = {};
     for (std::size_t i = 0; i < partitions_.size(); ++i) {
         PartitionState state;
         state.partition = static_cast<std::uint32_t>(i);
-        state.start_offset = offsets[i];
-        state.next_offset = offsets[i];
+        state.start_offset = (*offsets)[i];
+        state.next_offset = (*offsets)[i];
         state.time = ingest::PartitionTime::begin(
-            offsets[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
-        state.reductions.resize(in_force_->reductions.size());
-        meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
+            (*offsets)[i], (*ranges)[i].begin == (*ranges)[i].end, model::kBeforeAll);
+        state.reductions.resize(pipeline().reductions.size());
+        meta_.partitions.push_back(to_meta(state, partitions_, pipeline()));
     }
     fill_reductions();
     return true;
@@ -639,7 +464,7 @@ bool Engine::greet_sink() {
     if (sink_ == nullptr) {
         sinks::SinkSettings settings;
         settings.pipeline = pipeline_.name;
-        for (const config::Reduction& reduction : in_force_->reductions) {
+        for (const config::Reduction& reduction : pipeline().reductions) {
             settings.reductions.push_back(sinks::ReductionOutput::of(reduction));
         }
         settings.owner = options_.owner;
@@ -672,107 +497,20 @@ bool Engine::greet_sink() {
     if (begun_) {
         return moved;
     }
-    const sinks::ControlHash found = sink_->handshake();
-    sinks::Begin begin;
-    begin.lineage = meta_.lineage;
-    begin.barrier = meta_.number;
-    // Without a control hash there is nothing to reset: what is retained is sent, as after a loss.
-    if (meta_.reset_sink && found.present && found.lineage != meta_.lineage) {
-        begin.mode = sinks::Begin::Mode::reset;
-        if (found.lineage == meta_.origin_lineage && found.barrier <= meta_.origin_number) {
-            // Nothing was sent behind the savepoint: what Redis has is what the savepoint knows.
-            begin.lanes = found.lanes;
-        } else {
-            options_.say("the results in Redis, of lineage " + found.lineage + " up to barrier " +
-                         std::to_string(found.barrier) +
-                         ", are taken over; final ones may be written again");
-        }
-        // Redis may have lost results meanwhile: nobody is to vouch for more than it has. And what
-        // another lineage has written is not what the savepoint knows: all that is retained goes
-        // out again.
-        for (state::ReductionMeta& reduction : meta_.reductions) {
-            const auto frontier = found.frontiers.find(reduction.id);
-            const model::EventTime there =
-                frontier == found.frontiers.end() || found.lineage != meta_.origin_lineage
-                    ? model::kBeforeAll
-                    : frontier->second;
-            const model::EventTime kept = std::max(there, reduction.dropped.value_or(kNoTime));
-            if (reduction.acknowledged && kept < *reduction.acknowledged) {
-                reduction.acknowledged =
-                    kept == kNoTime ? std::nullopt : std::optional<model::EventTime>(kept);
-            }
-        }
-    } else if (found.present && !found.lineage.empty() && found.lineage != meta_.lineage) {
-        return fail(kExitDamaged,
-                    "Redis' control hash sluice:" + pipeline_.name + " belongs to lineage " +
-                        found.lineage + ", this state to " + meta_.lineage +
-                        ": another state of the same name writes there, or this one was lost and "
-                        "begun anew; --fresh takes the results over");
-    } else if (found.present && found.barrier > journal_->last_number()) {
-        return fail(
-            kExitDamaged,
-            "Redis has results behind barrier " + std::to_string(found.barrier) +
-                ", the journal ends at " + std::to_string(journal_->last_number()) +
-                ": the journal has lost its tail, or another state of the same name and lineage "
-                "writes there");
-    }
-    for (const state::ReductionMeta& reduction : meta_.reductions) {
-        begin.acknowledged.push_back(reduction.acknowledged.value_or(model::kBeforeAll));
+    auto begin = agree(sink_->handshake(), journal_->last_number(), meta_, options_.say);
+    if (!begin) {
+        return fail(exit_code_of(begin.error()), begin.error().text);
     }
     begun_ = true;
-    sink_->begin(std::move(begin));
+    sink_->begin(std::move(*begin));
     return true;
-}
-
-// What compaction took is missing in the middle, where nobody can see it.
-bool Engine::refuses_compacted() {
-    if (options_.accept_compacted) {
-        return false;
-    }
-    const auto compacted = seams_.log.compacted_topics(kAskTimeoutMs);
-    if (!compacted) {
-        wait_for("kafka: " + compacted.error().text);
-        return true;
-    }
-    if (compacted->empty()) {
-        return false;
-    }
-    std::string names;
-    for (const std::string& topic : *compacted) {
-        names += (names.empty() ? "" : ", ") + topic;
-    }
-    wait_for("kafka: " + names +
-             ": the topic is compacted, so records may be missing anywhere; --accept-compacted "
-             "reads it all the same");
-    return true;
-}
-
-// Takes the restored positions above what is gone. How much the windows miss nobody knows, so the
-// first record behind a gap says from where on they are complete, as at a first start.
-void Engine::skip_gaps(const std::vector<ingest::LogRange>& ranges) {
-    for (std::size_t i = 0; options_.accept_gap && i < meta_.partitions.size(); ++i) {
-        state::PartitionMeta& partition = meta_.partitions[i];
-        if (partition.next_offset >= ranges[i].begin) {
-            continue;
-        }
-        options_.say(ingest::missing_range(partition.partition, partition.next_offset, ranges[i]) +
-                     "; accepted");
-        const auto skipped = static_cast<std::uint64_t>(ranges[i].begin - partition.next_offset);
-        partition.ledger.consumed += skipped;
-        partition.ledger.skipped += skipped;
-        partition.next_offset = ranges[i].begin;
-        partition.read_from_zero = false;
-        partition.incomplete_before.reset();
-        partition.probe.reset();
-        gap_accepted_ = true;
-    }
 }
 
 // Everything that is looked up once, before the first record: the journal behind the checkpoint,
 // ends, partitions that are new.
 bool Engine::prepare() {
-    if (refuses_compacted()) {
-        return false;
+    if (auto whole = source_.not_compacted(); !whole) {
+        return wait_for("kafka: " + whole.error().text);
     }
     auto listed = listed_partitions(kAskTimeoutMs);
     if (!listed) {
@@ -795,7 +533,7 @@ bool Engine::prepare() {
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }
-    skip_gaps(*ranges);
+    gap_accepted_ |= source_.skip_gaps(meta_.partitions, *ranges);
     until_.clear();
     found_.clear();
     const auto until = [&](std::size_t i) {
@@ -828,8 +566,8 @@ bool Engine::prepare() {
             state.start_offset = begin;
             state.next_offset = begin;
             state.time = ingest::PartitionTime::begin(begin, empty, meta_.cut_floor);
-            state.reductions.resize(in_force_->reductions.size());
-            meta_.partitions.push_back(to_meta(state, partitions_, *in_force_));
+            state.reductions.resize(pipeline().reductions.size());
+            meta_.partitions.push_back(to_meta(state, partitions_, pipeline()));
             until_.push_back(until(known.size() + a));
         }
     }
@@ -868,7 +606,7 @@ model::Status Engine::open_worker(std::size_t number) {
     INVARIANT(stage_ == Stage::open && token_, "workers are opened behind the gate");
     Worker::Settings settings{
         .number = static_cast<std::uint32_t>(number),
-        .pipeline = *in_force_,
+        .pipeline = pipeline(),
         .partitions = partitions_,
         .reduction_numbers = {},
         .closed = {},
@@ -887,7 +625,7 @@ model::Status Engine::open_worker(std::size_t number) {
     workers_[number] = std::make_unique<Worker>(std::move(settings), std::move(reader));
     for (std::size_t i = number; i < meta_.partitions.size(); i += workers_.size()) {
         const auto partition = static_cast<std::uint32_t>(i);
-        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, *in_force_),
+        workers_[number]->own(from_meta(meta_.partitions[i], partition, meta_.cap, pipeline()),
                               i < until_.size() ? until_[i] : std::nullopt);
     }
     return {};
@@ -905,9 +643,9 @@ void Engine::run() {
         state::Completion::Options{pipeline_.savepoint.copy,
                                    pipeline_.savepoint.bytes_per_second.value_or(0),
                                    pipeline_.state.reserve_bytes});
-    emitter_ = std::make_unique<Emitter>(*in_force_, *store_, *sink_, meta_);
+    emitter_ = std::make_unique<Emitter>(pipeline(), *store_, *sink_, meta_);
     Coordinator::Parts parts{
-        .pipeline = *in_force_,
+        .pipeline = pipeline(),
         .partitions = partitions_,
         .clock = seams_.clock,
         .journal = *journal_,

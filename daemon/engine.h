@@ -5,10 +5,12 @@
 // Start, one piece per start_step():
 //   journal   read, repaired at its tail
 //   restore   LOCATE → VERIFY → RESTORE → WARM (state/store/restore.h); Kafka is asked what it
-//   still has first     a directory without state: start offsets are resolved to numbers and kept
-//   in a first checkpoint sink      Redis is greeted, its control hash compared with our lineage
-//   and journal, the epoch taken open      the gate: only now there is a token, and only with it a
-//   reader
+//             still has (source_check.h)
+//   first     a directory without state: start offsets are resolved to numbers and kept in a first
+//             checkpoint
+//   sink      Redis is greeted, its control hash compared with our lineage and journal
+//             (sink_handshake.h), the epoch taken
+//   open      the gate: only now there is a token, and only with it a reader
 // If the file is another one than the state was made with, the recorded inputs run until the replay
 // is over; an edit that would break state is refused right behind `restore`, with nothing changed.
 // Then open_worker() for each worker, on the thread that will drive it; run(); and everybody steps.
@@ -29,6 +31,9 @@
 #include "daemon/coordinator.h"
 #include "daemon/emitter.h"
 #include "daemon/exit_code.h"
+#include "daemon/lineage_mark.h"
+#include "daemon/settings_in_force.h"
+#include "daemon/source_check.h"
 #include "daemon/worker.h"
 #include "ingest/dead_letter.h"
 #include "ingest/log.h"
@@ -122,7 +127,7 @@ class Engine {
 
     // The settings in force: the recorded inputs, and addresses, memory and so on of the current
     // file. From the stage behind `restore` on.
-    const config::Pipeline& pipeline() const { return *in_force_; }
+    const config::Pipeline& pipeline() const { return settings_.pipeline(); }
 
     const std::vector<model::Partition>& partitions() const { return partitions_; }
     const state::CheckpointMeta& restored() const { return meta_; }
@@ -144,28 +149,19 @@ class Engine {
     model::BarrierNumber greatest_number();
     bool greet_sink();
     bool prepare();
-    bool refuses_compacted();
-    void skip_gaps(const std::vector<ingest::LogRange>& ranges);
     bool fail(int exit_code, std::string text);
     bool fail_at_disk(const model::Error& error);
     void note_damage(const model::Error& error);
-    model::Status mark_beginning();
-    model::Status unmark_beginning();
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;
     model::Status source_has(const state::CheckpointMeta& meta);
     model::Result<std::vector<model::Partition>> listed_partitions(std::int64_t timeout_ms);
     void fill_reductions();
-    model::Status put_in_force(const state::CheckpointMeta& meta);
-    model::Result<std::shared_ptr<const config::Pipeline>> recorded(const std::string& hash) const;
     bool plan_reload();
     state::SnapshotterOptions snapshotter_options() const;
     bool finish_restore();
 
     const config::Pipeline& pipeline_;  // the current file
-    // Shared with the coordinator. Null: nothing recorded yet.
-    std::shared_ptr<const config::Pipeline> in_force_;
-    std::string in_force_hash_;
     const Seams seams_;
     const Options options_;
 
@@ -175,18 +171,19 @@ class Engine {
 
     state::Catalogue catalogue_;
     state::Inputs inputs_;
+    SettingsInForce settings_;
+    LineageMark mark_;
+    SourceCheck source_;
+    LineageMark::Beginning beginning_;  // as asked for, or that of a start that was interrupted
     std::unique_ptr<state::Journal> journal_;
     std::unique_ptr<state::Restore> restore_;
     std::optional<model::RestoreToken> token_;
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool gap_accepted_ = false;
-    bool forget_ = false;  // begin empty, whatever is there
     bool fresh_start_ = false;
     bool reload_planned_ = false;
     std::vector<state::CheckpointSummary> kept_;
-    std::string source_lacks_;     // what Kafka no longer has of what the restore needs
-    std::string from_;             // Options::from, or that of a start that was interrupted
     bool from_savepoint_ = false;  // a new lineage begins from what was restored
     std::vector<std::optional<model::Offset>> until_;  // by partition
 
@@ -203,8 +200,5 @@ class Engine {
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Coordinator> coordinator_;
 };
-
-// "0-7,12" or "all". Errors: invalid.
-bool in_share(const std::string& share, std::int32_t partition);
 
 }  // namespace sluice::daemon

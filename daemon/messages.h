@@ -8,9 +8,11 @@
 #include <limits>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "daemon/fold_latency.h"
 #include "ingest/partition_time.h"
 #include "state/model/barrier.h"
 #include "state/model/ledger.h"
@@ -70,8 +72,47 @@ struct Answer {
     model::EventTime incomplete_before =
         kNoTime;  // windows that start below may miss records; kAfterAll: not known yet
     std::int64_t pause_ns = 0;  // how long this worker did not fold because of it
-    // Seals only, since the start of the process: by step, then by reduction.
-    std::vector<model::ValueErrors> errors;
+};
+
+// What the coordinator wants to know of a partition between barriers.
+struct PartitionProgress {
+    std::uint32_t partition = 0;
+    model::Offset next_offset = 0;
+    model::EventTime watermark = kNoTime;           // floors included
+    model::EventTime greatest_timestamp = kNoTime;  // of the records that moved the watermark
+    bool idle = false;
+    bool end_seen = false;  // in this run it was at its end at least once
+    // Steady clock. Since when the broker has no more and nothing is queued here; none: not at the
+    // end.
+    std::optional<std::int64_t> quiet_since_ms;
+    std::optional<std::int64_t> last_arrival_ms;  // of its last record, or of its taking up
+    std::string gone;  // not empty: its offsets are gone, nothing more comes
+    model::Ledger ledger;
+};
+
+// How far a worker is, at any time; a copy.
+struct WorkerProgress {
+    std::vector<PartitionProgress> partitions;
+    bool wants_cap = false;  // records above the cap in force wait for a newer one
+    bool guarded = false;    // a record above the cap was folded since the last journaled barrier
+    bool until_end_reached =
+        false;  // `--until end`: nothing more is wanted from any of its partitions
+    std::size_t table_bytes = 0;
+    std::vector<std::uint64_t> keys;          // open rows by reduction
+    std::vector<std::uint64_t> open_windows;  // by reduction
+    std::vector<model::EventTime> first_end;  // of the open windows by reduction; kAfterAll: none
+    std::vector<model::EventTime> last_end;   // kBeforeAll: none
+    std::vector<model::ReductionLedger> reductions;
+    std::vector<model::ValueErrors> step_errors;
+    std::vector<model::ValueErrors> reduction_errors;
+    std::string
+        stopped;  // not empty: a record, or a full dead-letter file, holds the input; says why
+    std::string trouble;  // the last thing the log complained about; empty once records come again
+    std::uint64_t replayed_records = 0;
+    std::uint64_t records = 0;    // this run
+    std::int64_t busy_ns = 0;     // decoding and folding
+    std::int64_t blocked_ns = 0;  // input was on hold
+    FoldLatency fold_latency;     // this run
 };
 
 // A bounded-by-protocol mailbox: each order has at most one answer, and orders are few.

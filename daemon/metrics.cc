@@ -45,14 +45,15 @@ class Families {
     }
 
     // Durations in microseconds, as seconds.
-    void sample(const state::DiskLatency& latency, const Labels& labels) {
+    template <const auto& kBounds>
+    void sample(const model::Histogram<kBounds>& latency, const Labels& labels = {}) {
         sample(0, labels);
         prometheus::ClientMetric::Histogram& histogram = families_.back().metric.back().histogram;
         for (std::size_t i = 0; i < latency.counts.size(); ++i) {
             histogram.sample_count += latency.counts[i];
             histogram.bucket.push_back(
-                {histogram.sample_count, i < state::DiskLatency::kBoundsUs.size()
-                                             ? seconds_of(state::DiskLatency::kBoundsUs[i])
+                {histogram.sample_count, i < kBounds.size()
+                                             ? seconds_of(kBounds[i])
                                              : std::numeric_limits<double>::infinity()});
         }
         histogram.sample_sum = seconds_of(latency.sum_us);
@@ -220,6 +221,9 @@ void add_reductions(Families& to, const Status& status) {
         to.sample(static_cast<double>(status.workers[i].blocked_ns) / 1e9,
                   {{"worker", std::to_string(i)}});
     }
+    to.family(MetricType::Histogram, "fold_latency_seconds",
+              "From a worker's turn to a batch of records until they are in their windows.");
+    to.sample(status.fold_latency);
 }
 
 void add_snapshots(Families& to, const Status& status, model::EventTime now) {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "daemon/engine.h"
+#include "daemon/source_check.h"
 #include "state/model/invariant.h"
 
 namespace sluice::daemon {
@@ -97,8 +97,8 @@ void reload_partition(state::PartitionMeta& partition, const config::Pipeline& f
             std::max(partition.watermark_floor,
                      model::saturating_add(*partition.max_timestamp, -from.source.out_of_order_ms));
     }
-    if (!in_share(from.source.partitions, partition.partition.id) &&
-        in_share(to.source.partitions, partition.partition.id)) {
+    if (!in_share(from.source, partition.partition.id) &&
+        in_share(to.source, partition.partition.id)) {
         // It rested while windows went by: what falls into them now is late.
         partition.watermark_floor = std::max(partition.watermark_floor, over);
     }

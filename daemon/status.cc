@@ -92,8 +92,8 @@ json to_value(const CompletionStatus& completion) {
 }
 
 json to_value(const state::DiskLatency& latency) {
-    return {{"p50_us", state::quantile_us(latency, 0.5)},
-            {"p99_us", state::quantile_us(latency, 0.99)},
+    return {{"p50_us", latency.quantile_us(0.5)},
+            {"p99_us", latency.quantile_us(0.99)},
             {"sum_us", latency.sum_us},
             {"buckets", latency.counts}};
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/fold_latency.h"
 #include "state/io/disk.h"
 #include "state/model/ledger.h"
 #include "state/model/result.h"
@@ -178,6 +179,7 @@ struct Status {
     IoStatus io;
     RoomStatus room;
     std::vector<WorkerStatus> workers;
+    FoldLatency fold_latency;  // of all workers; in the metrics only
     Rates rates;
     std::optional<model::EventTime> watermark;  // the pipeline's
     std::uint64_t barrier = 0;                  // the last one's number

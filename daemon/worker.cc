@@ -44,6 +44,8 @@ struct Worker::Owned {
     ingest::Decoder decoder;
     ingest::DecodedBatch batch;
     std::size_t at = 0;  // rows of the batch below are folded
+    // Begin of the turn in which the log handed the batch over, steady; none: in a replay.
+    std::optional<std::int64_t> handed_over_ns;
     // Of rows of the batch, ascending: every row in a replay, which ends anywhere, else the last
     // one.
     std::vector<std::pair<std::size_t, std::uint64_t>> probes;
@@ -102,15 +104,26 @@ WorkerProgress Worker::progress() const {
 }
 
 bool Worker::step() {
-    const std::int64_t begun = settings_.clock.steady_ns();
+    turn_begun_ns_ = settings_.clock.steady_ns();
     bool busy = carry_out_orders();
     busy |= apply_replayed();
     busy |= read_some();
     if (busy) {
-        busy_ns_ += settings_.clock.steady_ns() - begun;
+        busy_ns_ += settings_.clock.steady_ns() - turn_begun_ns_;
     }
+    note_blocked();
     publish();
     return busy;
+}
+
+void Worker::note_blocked() {
+    if (blocked_since_ns_) {
+        blocked_ns_ += turn_begun_ns_ - *blocked_since_ns_;
+        blocked_since_ns_.reset();
+    }
+    if (paused_.load(std::memory_order_relaxed) || !stopped_.empty()) {
+        blocked_since_ns_ = turn_begun_ns_;
+    }
 }
 
 // ---- orders
@@ -343,6 +356,7 @@ bool Worker::read_some() {
 bool Worker::fill(Owned& owned) {
     owned.at = 0;
     owned.probes.clear();
+    owned.handed_over_ns = replaying_ ? std::nullopt : std::optional(turn_begun_ns_);
     owned.decoder.begin(owned.batch, owned.partition, kBatchRows);
     const auto taken =
         reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
@@ -447,6 +461,10 @@ bool Worker::process(Owned& owned) {
     if (replaying_) {
         replayed_records_ += end - begin;
     }
+    if (owned.handed_over_ns) {
+        fold_latency_.add(
+            static_cast<std::uint64_t>(settings_.clock.steady_ns() - *owned.handed_over_ns) / 1000);
+    }
     return true;
 }
 
@@ -542,6 +560,8 @@ void Worker::publish() {
     progress.records = records_;
     progress.replayed_records = replayed_records_;
     progress.busy_ns = busy_ns_;
+    progress.blocked_ns = blocked_ns_;
+    progress.fold_latency = fold_latency_;
     std::lock_guard lock(progress_mutex_);
     std::swap(progress_, progress);
 }

@@ -40,44 +40,6 @@
 
 namespace sluice::daemon {
 
-// What the coordinator wants to know of a partition between barriers.
-struct PartitionProgress {
-    std::uint32_t partition = 0;
-    model::Offset next_offset = 0;
-    model::EventTime watermark = kNoTime;           // floors included
-    model::EventTime greatest_timestamp = kNoTime;  // of the records that moved the watermark
-    bool idle = false;
-    bool end_seen = false;  // in this run it was at its end at least once
-    // Steady clock. Since when the broker has no more and nothing is queued here; none: not at the
-    // end.
-    std::optional<std::int64_t> quiet_since_ms;
-    std::optional<std::int64_t> last_arrival_ms;  // of its last record, or of its taking up
-    std::string gone;  // not empty: its offsets are gone, nothing more comes
-    model::Ledger ledger;
-};
-
-struct WorkerProgress {
-    std::vector<PartitionProgress> partitions;
-    bool wants_cap = false;  // records above the cap in force wait for a newer one
-    bool guarded = false;    // a record above the cap was folded since the last journaled barrier
-    bool until_end_reached =
-        false;  // `--until end`: nothing more is wanted from any of its partitions
-    std::size_t table_bytes = 0;
-    std::vector<std::uint64_t> keys;          // open rows by reduction
-    std::vector<std::uint64_t> open_windows;  // by reduction
-    std::vector<model::EventTime> first_end;  // of the open windows by reduction; kAfterAll: none
-    std::vector<model::EventTime> last_end;   // kBeforeAll: none
-    std::vector<model::ReductionLedger> reductions;
-    std::vector<model::ValueErrors> step_errors;
-    std::vector<model::ValueErrors> reduction_errors;
-    std::string
-        stopped;  // not empty: a record, or a full dead-letter file, holds the input; says why
-    std::string trouble;  // the last thing the log complained about; empty once records come again
-    std::uint64_t replayed_records = 0;
-    std::uint64_t records = 0;  // this run
-    std::int64_t busy_ns = 0;   // decoding and folding
-};
-
 class Worker {
  public:
     struct Settings {
@@ -135,6 +97,7 @@ class Worker {
     model::Offset bound(const Owned& owned) const;
     PartitionState state_of(const Owned& owned) const;
     bool until_end_reached(const Owned& owned) const;
+    void note_blocked();
     void publish();
 
     const Settings settings_;
@@ -157,7 +120,11 @@ class Worker {
     std::string stopped_;
     std::uint64_t records_ = 0;
     std::uint64_t replayed_records_ = 0;
+    std::int64_t turn_begun_ns_ = 0;  // steady
     std::int64_t busy_ns_ = 0;
+    std::int64_t blocked_ns_ = 0;
+    std::optional<std::int64_t> blocked_since_ns_;  // steady; none: input flows
+    FoldLatency fold_latency_;
 
     Mailbox<Order> orders_;
     std::atomic<bool> paused_ = false;

@@ -8,11 +8,9 @@
 // - librdkafka hands some records out again (fetch from a stale position, before 2.4): every record
 //   below a partition's expected offset is dropped and counted.
 // - Calls with a timeout may take 30 s and more (watermark query before 2.3): all blocking calls
-// run
-//   on one helper thread, and the caller leaves at its deadline.
+//   run on one helper thread, and the caller leaves at its deadline.
 // - A full queue makes the fetcher sleep for up to a second (before 2.2): a reader wakes it when
-// its
-//   queues have drained to the half.
+//   its queues have drained to the half.
 // - A batch that cannot be decompressed comes again for ever: the reader looks for its end by
 //   reading from later offsets and hands out one Record with `damage` for the whole stretch.
 //
@@ -22,44 +20,24 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "ingest/kafka_settings.h"
 #include "ingest/log.h"
 #include "state/model/result.h"
 
 namespace sluice::ingest {
 
-struct KafkaLogSettings {
-    std::string brokers;
-    std::vector<std::string> topics;
-    std::string group_id;               // positions are published under it; empty: they are not
-    std::string username;               // SASL; empty: none
-    std::string password;               // resolved; kept in memory only
-    std::uint64_t max_bytes = 1 << 20;  // of one decompressed value
-    std::uint64_t queue_bytes = 64ull << 20;        // of all readers' queues together
-    std::map<std::string, std::string> properties;  // [source.rdkafka], wins where we allow it
-    // What librdkafka logs (level as in syslog); called from any thread. Empty: nowhere.
-    std::function<void(int level, std::string_view text)> log;
-};
-
-// What librdkafka says about properties of [source.rdkafka]: unknown, invalid, not in this build,
-// or owned by us (with the reason). Connects to nothing.
-struct PropertyError {
-    std::string key;
-    std::string error;
-};
-std::vector<PropertyError> check_properties(const std::map<std::string, std::string>& properties);
-
 // Runs the calling thread, and every thread that it creates from now on, on one core. A worker does
 // it before open_reader(): librdkafka's threads and the worker then share that core, which halves
 // the cost per record (the hand-over between cores is what costs). Errors: invalid (no such core).
 model::Status pin_this_thread(int cpu);
+
+struct ControlClient;
 
 struct KafkaCounts {
     std::uint64_t duplicates_dropped = 0;
@@ -67,6 +45,8 @@ struct KafkaCounts {
     std::uint64_t publish_errors = 0;
 };
 
+// Errors:  `unavailable` ends in what librdkafka complained about last (authentication, certificate
+//          and the like).
 // Life:    readers must be gone before the log.
 // Thread:  as Log says.
 class KafkaLog final : public Log {
@@ -90,17 +70,13 @@ class KafkaLog final : public Log {
         const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) override;
     void publish(const model::Offsets& next_offsets) override;
 
-    // The last thing that librdkafka complained about (broker down, authentication …); empty if
-    // there was nothing since the last success of a blocking call. Thread: any.
-    std::string last_error() const;
     KafkaCounts counts() const;  // Thread: any.
 
  private:
-    class Reader;
-    struct Shared;
-    explicit KafkaLog(std::shared_ptr<Shared> shared);
+    explicit KafkaLog(std::shared_ptr<ControlClient> shared);
 
-    std::shared_ptr<Shared> shared_;  // shared with a helper thread that a dead broker may hold
+    std::shared_ptr<ControlClient>
+        shared_;  // shared with a helper thread that a dead broker may hold
 };
 
 }  // namespace sluice::ingest

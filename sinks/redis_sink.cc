@@ -8,15 +8,19 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <iterator>
 #include <limits>
 #include <mutex>
 #include <utility>
 
 #include "sinks/backoff.h"
 #include "sinks/control.h"
+#include "sinks/fence_claim.h"
 #include "sinks/outgoing.h"
 #include "sinks/refusal.h"
 #include "sinks/resp.h"
+#include "sinks/result_queue.h"
+#include "sinks/transaction.h"
 #include "state/model/fail_point.h"
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
@@ -26,48 +30,6 @@ namespace {
 
 constexpr std::size_t kReceiveBytes = 64 << 10;
 constexpr model::DurationMs kPermissionRetryMs = 10'000;
-
-// Results taken out of the lanes to be executed together.
-struct Transaction {
-    struct Source {  // of consecutive rows
-        QueuedBatch batch;
-        std::uint32_t reduction = 0;
-        int lane = 0;
-        std::uint64_t segment = 0;
-    };
-    struct Row {
-        std::size_t source = 0;
-        std::size_t row = 0;
-        std::size_t first_command = 0;
-        bool refused = false;
-    };
-    std::vector<Source> sources;
-    std::vector<Row> rows;
-    std::string bytes;         // the commands of all rows that are not refused
-    std::size_t commands = 0;  // how many
-    bool full = false;         // no further row fits
-    model::BarrierNumber barrier = 0;
-
-    // What goes with it into the control hash, set when it is sent.
-    struct Mark {
-        std::uint32_t reduction;
-        int lane;
-        LaneMark mark;
-    };
-    struct Frontier {
-        std::uint32_t reduction;
-        model::EventTime end;
-    };
-    std::vector<Mark> marks;
-    std::vector<Frontier> frontiers;
-    std::optional<model::BarrierNumber> barrier_field;
-    bool establishes = false;  // writes the lineage
-    bool replication = false;  // writes the replication id
-    bool resets = false;
-    bool marks_outside = false;    // of the transaction: broken on purpose
-    std::size_t own_commands = 0;  // DEL, HSET
-    std::int64_t new_fields = 0;   // that HSET must not exceed
-};
 
 enum class Stage : std::uint8_t {
     closed,
@@ -83,10 +45,6 @@ enum class Stage : std::uint8_t {
 
 enum class HeldFor : std::uint8_t { claim, transaction };
 
-std::string_view trimmed(std::string_view text) {
-    return text.substr(0, text.find_first_of("\r\n"));
-}
-
 }  // namespace
 
 class RedisSink::Impl {
@@ -98,7 +56,9 @@ class RedisSink::Impl {
           refused_result_(std::move(refused_result)),
           control_key_(control_key(settings_.pipeline)),
           fence_key_(fence_key(settings_.pipeline)),
-          event_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+          event_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+          queue_(settings_.reductions.size(), settings_.queue_rows, settings_.queue_bytes),
+          fence_(settings_.owner, settings_.own_epoch) {
         INVARIANT(settings_.connections >= 1, "a sink has a connection");
         for (const auto& output : settings_.reductions) {
             outgoing_.push_back(std::make_unique<Outgoing>(output, settings_.pipeline));
@@ -107,9 +67,9 @@ class RedisSink::Impl {
             connections_.push_back(std::make_unique<Connection>(
                 i, transports(i), settings_.seed * 31 + static_cast<std::uint64_t>(i)));
         }
-        acknowledged_.resize(outgoing_.size(), model::kBeforeAll);
-        statistics_.since = clock_.wall_ms();
-        statistics_.reason = "connecting";
+        counted_.since = clock_.wall_ms();
+        counted_.reason = "connecting";
+        statistics_ = counted_;
     }
     ~Impl() {
         if (event_ >= 0) {
@@ -178,10 +138,7 @@ class RedisSink::Impl {
     void begin(Begin begin) {
         INVARIANT(phase() == SinkPhase::greeted, "begin() follows the handshake, once");
         INVARIANT(begin.acknowledged.size() == outgoing_.size(), "one frontier per reduction");
-        {
-            const std::scoped_lock lock(mutex_);
-            acknowledged_ = begin.acknowledged;
-        }
+        queue_.begin(begin.acknowledged);
         begin_ = std::move(begin);
         phase_.store(SinkPhase::beginning, std::memory_order_release);
         wake();
@@ -192,27 +149,8 @@ class RedisSink::Impl {
         if (now != SinkPhase::beginning && now != SinkPhase::running) {
             return false;
         }
-        std::unique_ptr<model::ResultBatch> forgotten;
-        {
-            const std::scoped_lock lock(mutex_);
-            if (generation < generation_) {
-                forgotten = std::move(batch);
-                return true;
-            }
-            if (pending_rows_ >= settings_.queue_rows || queued_bytes_ >= settings_.queue_bytes) {
-                return false;
-            }
-            INVARIANT(generation == generation_, "a generation comes from the sink");
-            INVARIANT(batch->reduction < outgoing_.size(), "a result belongs to a reduction");
-            pending_rows_ += batch->rows;
-            const std::size_t bytes = batch->arena.used_bytes() + batch->rows * kRowBytes;
-            queued_bytes_ += bytes;
-            inbox_.push_back({QueuedBatch(batch.release(),
-                                          [this, bytes](const model::ResultBatch* done) {
-                                              queued_bytes_ -= bytes;
-                                              delete done;
-                                          }),
-                              0, 0});
+        if (!queue_.push(std::move(batch), generation)) {
+            return false;
         }
         wake();
         return true;
@@ -223,60 +161,26 @@ class RedisSink::Impl {
         if (now != SinkPhase::beginning && now != SinkPhase::running) {
             return false;
         }
-        {
-            const std::scoped_lock lock(mutex_);
-            if (generation < generation_) {
-                return true;
-            }
-            inbox_.push_back({nullptr, reduction, end});
-        }
+        queue_.push_end(reduction, end, generation);
         wake();
         return true;
     }
 
-    model::EventTime acknowledged(std::uint32_t reduction) const {
-        const std::scoped_lock lock(mutex_);
-        return acknowledged_.at(reduction);
-    }
-
-    std::optional<Rewind> take_rewind() {
-        const std::scoped_lock lock(mutex_);
-        return std::exchange(rewind_, std::nullopt);
-    }
-
-    std::uint64_t generation() const {
-        const std::scoped_lock lock(mutex_);
-        return generation_;
-    }
+    ResultQueue& queue() { return queue_; }
 
     std::uint64_t epoch() const {
         const std::scoped_lock lock(mutex_);
         return statistics_.epoch;
     }
 
-    std::size_t pending() const { return pending_rows_; }
-
-    bool settled() const {
-        const std::scoped_lock lock(mutex_);
-        return pending_rows_ == 0 && inbox_.empty() && !unwritten_ && !rewind_;
-    }
-
     SinkStatistics statistics() const {
         const std::scoped_lock lock(mutex_);
         SinkStatistics s = statistics_;
-        s.pending = pending_rows_;
+        s.pending = queue_.pending();
         return s;
     }
 
  private:
-    static constexpr std::size_t kRowBytes = 64;  // of a row's columns, roughly
-
-    struct Incoming {
-        QueuedBatch batch;  // null: a window's end
-        std::uint32_t reduction;
-        model::EventTime end;
-    };
-
     struct Connection {
         Connection(int n, std::unique_ptr<Transport> t, std::uint64_t seed)
             : number(n), transport(std::move(t)), backoff(seed) {}
@@ -305,25 +209,14 @@ class RedisSink::Impl {
         bool established_when_asked = false;
         std::string error;  // the first of a handshake
         bool auth_error = false;
-        std::uint64_t claimed_epoch = 0;
-        std::uint64_t claimed_turn = 0;
-        std::string claim;      // the fence's value that it is about to write
-        std::string own_value;  // that it wrote; another one means that it must look again
+        FenceClaim::Claim claim;  // what it is about to write over the fence
+        std::string own_value;    // that it wrote; another one means that it must look again
         std::optional<std::string> fence;  // last GET
         std::string info;
         std::optional<Reply> executed;  // reply to EXEC of a handshake
-        bool executed_nil = false;
         std::int64_t exists = 0;
 
-        // Of a transaction's exchange.
-        struct Failure {
-            std::size_t command;
-            std::string text;
-        };
-        std::vector<Failure> queue_failures;
-        std::vector<Failure> run_failures;
-        std::string exec_error;
-        std::int64_t added_fields = 0;
+        TransactionReplies replies;
 
         std::optional<Transaction> current;  // on its way or to be sent again
         std::optional<Transaction> next;     // prepared meanwhile
@@ -350,12 +243,7 @@ class RedisSink::Impl {
         if (!running()) {
             return false;
         }
-        std::vector<Incoming> taken;
-        {
-            const std::scoped_lock lock(mutex_);
-            taken.swap(inbox_);
-            unwritten_ = unwritten_ || !taken.empty();  // until publish() knows better
-        }
+        auto taken = queue_.take();
         for (auto& item : taken) {
             if (item.batch != nullptr) {
                 barrier_pushed_ = std::max(barrier_pushed_, item.batch->barrier);
@@ -498,7 +386,7 @@ class RedisSink::Impl {
     void take_reply(Connection& c, const Reply& reply) {
         const std::size_t i = c.received;
         if (c.stage == Stage::busy) {
-            take_transaction_reply(c, reply, i);
+            c.replies.take(reply, i);
             return;
         }
         const bool last = i + 1 == c.expected;
@@ -522,7 +410,6 @@ class RedisSink::Impl {
                 break;
             case Stage::taking:
                 if (i == 3) {
-                    c.executed_nil = reply.kind() == Reply::Kind::nil;
                     c.executed = reply;
                 } else if (i == 5) {
                     c.fence = text_of(reply);
@@ -540,13 +427,6 @@ class RedisSink::Impl {
         }
     }
 
-    static std::optional<std::string> text_of(const Reply& reply) {
-        if (reply.kind() != Reply::Kind::text) {
-            return std::nullopt;
-        }
-        return std::string(reply.text());
-    }
-
     void finish(Connection& c) {
         switch (c.stage) {
             case Stage::claiming:
@@ -559,6 +439,7 @@ class RedisSink::Impl {
                 finish_checking(c);
                 break;
             case Stage::busy:
+                c.fence = std::exchange(c.replies.get, std::nullopt);
                 finish_transaction(c);
                 break;
             default:
@@ -609,26 +490,16 @@ class RedisSink::Impl {
         }
         c.greeted = true;
         const Fence found = c.fence ? decode_fence(*c.fence) : Fence{};
-        if (own_epoch_ == 0) {
-            c.claimed_epoch = std::max(found.epoch, settings_.own_epoch) + 1;
-            c.claimed_turn = 1;
-        } else if (const auto turn = turn_of(found)) {
-            c.claimed_epoch = own_epoch_;
-            c.claimed_turn = std::max(turn_, *turn);
-        } else if (found.epoch >= own_epoch_) {
+        auto claim = fence_.over(found);
+        if (!claim) {
             fenced(found);
             return;
-        } else {
-            // The fence was lost, or an older instance took it meanwhile. Our other connections
-            // must notice, although it will be ours again when they look.
-            c.claimed_epoch = own_epoch_;
-            c.claimed_turn = ++claimed_turn_;
         }
-        c.claim = encode_fence({c.claimed_epoch, owner_of_turn(c.claimed_turn)});
+        c.claim = std::move(*claim);
         c.out.clear();
         RequestWriter writer(c.out);
         writer.command({"MULTI"});
-        writer.command({"SET", fence_key_, c.claim});
+        writer.command({"SET", fence_key_, c.claim.value});
         writer.command({"HGETALL", control_key_});
         writer.command({"EXEC"});
         watch_fence(writer);
@@ -636,26 +507,8 @@ class RedisSink::Impl {
         writer.command({"INFO", "replication"});
         c.error.clear();
         c.executed.reset();
-        c.executed_nil = false;
         c.established_when_asked = established_;
         exchange(c, Stage::taking, 7);
-    }
-
-    // The owner in the fence: ours, and behind it from the second turn on which one.
-    std::string owner_of_turn(std::uint64_t turn) const {
-        return turn == 1 ? settings_.owner : settings_.owner + "#" + std::to_string(turn);
-    }
-    // Empty: the fence is not ours.
-    std::optional<std::uint64_t> turn_of(const Fence& fence) const {
-        if (fence.epoch != own_epoch_) {
-            return std::nullopt;
-        }
-        for (std::uint64_t turn = claimed_turn_; turn >= 1; --turn) {
-            if (fence.owner == owner_of_turn(turn)) {
-                return turn;
-            }
-        }
-        return std::nullopt;
     }
 
     void finish_taking(Connection& c) {
@@ -663,7 +516,8 @@ class RedisSink::Impl {
             refuse_handshake(c);
             return;
         }
-        if (c.executed_nil || !c.fence || *c.fence != c.claim) {
+        const bool aborted = c.executed && c.executed->kind() == Reply::Kind::nil;
+        if (aborted || !c.fence || *c.fence != c.claim.value) {
             // Another connection of ours did the same, or somebody else: the next GET says who.
             if (++c.clashes < 10) {
                 start_claim(c);
@@ -691,13 +545,13 @@ class RedisSink::Impl {
             return;
         }
         SLUICE_FAIL_POINT("sink.fence_taken");
-        if (own_epoch_ == 0) {
-            own_epoch_ = c.claimed_epoch;
+        const bool first = fence_.epoch() == 0;
+        fence_.taken(c.claim);
+        if (first) {
             const std::scoped_lock lock(mutex_);
-            statistics_.epoch = own_epoch_;
+            statistics_.epoch = fence_.epoch();
         }
-        turn_ = std::max(turn_, c.claimed_turn);
-        c.own_value = c.claim;
+        c.own_value = c.claim.value;
         c.stage = Stage::ready;
         c.arrived = true;
         recovered(c);
@@ -818,34 +672,18 @@ class RedisSink::Impl {
         outgoing.frontier_written = ours ? found_frontier(control, outgoing.id) : model::kBeforeAll;
     }
 
-    // Takes the rows of non-idempotent commands that Redis has executed out of the transaction
-    // whose reply was lost.
+    // What of the transaction whose reply was lost was executed is done.
     void drop_executed(Connection& c) {
-        auto& rows = c.current->rows;
-        std::size_t kept = 0;
-        for (auto& row : rows) {
-            const auto& source = c.current->sources[row.source];
-            Outgoing& outgoing = *outgoing_[source.reduction];
-            const auto& skip = outgoing.lanes[static_cast<std::size_t>(source.lane)].skip;
-            if (!outgoing.idempotent && skip &&
-                RowPlace::of(*source.batch, row.row).at_or_below(*skip)) {
-                outgoing.done(source.segment, 1);
-                --pending_rows_;
-                ++counted_.results;
-                dirty_ = true;
-            } else {
-                rows[kept++] = row;
-            }
-        }
-        if (kept == rows.size()) {
+        const std::size_t dropped = c.current->drop_executed(outgoing_);
+        if (dropped == 0) {
             return;
         }
-        rows.resize(kept);
+        queue_.done(dropped);
+        counted_.results += dropped;
+        dirty_ = true;
         move_frontiers();
-        if (rows.empty()) {
+        if (c.current->rows.empty()) {
             c.current.reset();
-        } else {
-            render(*c.current);
         }
     }
 
@@ -904,21 +742,7 @@ class RedisSink::Impl {
             }
         }
         read_lanes(cause, established_ ? control : ControlHash{});
-        {
-            const std::scoped_lock lock(mutex_);
-            inbox_.clear();
-            pending_rows_ = 0;
-            rewind.generation = ++generation_;
-            if (rewind_) {
-                for (std::size_t r = 0; r < rewind.from.size(); ++r) {
-                    rewind.from[r] = std::min(rewind.from[r], rewind_->from[r]);
-                }
-            }
-            rewind_ = std::move(rewind);
-            for (std::size_t r = 0; r < outgoing_.size(); ++r) {
-                acknowledged_[r] = outgoing_[r]->acknowledged;
-            }
-        }
+        queue_.rewind(std::move(rewind), acknowledged());
         ++counted_.rewinds;
         dirty_ = true;
     }
@@ -1051,81 +875,30 @@ class RedisSink::Impl {
         }
         Transaction t;
         const std::size_t lanes = outgoing_.size() * model::kLanes;
-        bool skipped = false;
+        const Transaction::Limits limits{settings_.batch_commands, settings_.batch_bytes};
+        std::size_t skipped = 0;
         for (std::size_t i = 0; i < lanes && !t.full; ++i) {
             const std::size_t at = (c.next_lane + i) % lanes;
             const std::size_t lane = at % model::kLanes;
             if (owns(c, lane)) {
-                skipped |= take(t, static_cast<std::uint32_t>(at / model::kLanes), lane);
+                skipped +=
+                    t.take(outgoing_, static_cast<std::uint32_t>(at / model::kLanes), lane, limits);
                 if (t.full) {
                     c.next_lane = (at + 1) % lanes;
                 }
             }
         }
-        if (skipped) {
+        if (skipped > 0) {
+            queue_.done(skipped);
+            counted_.skipped += skipped;
             move_frontiers();
             dirty_ = true;
         }
         if (t.rows.empty()) {
-            return skipped;
+            return skipped > 0;
         }
         c.next = std::move(t);
         return true;
-    }
-
-    // Takes rows of one lane, in order, until `t` is full. True: some were skipped.
-    bool take(Transaction& t, std::uint32_t reduction, std::size_t lane_number) {
-        Outgoing& outgoing = *outgoing_[reduction];
-        Lane& lane = outgoing.lanes[lane_number];
-        bool skipped = false;
-        while (!lane.waiting.empty()) {
-            Piece& piece = lane.waiting.front();
-            const model::ResultBatch& batch = *piece.batch;
-            const std::size_t first = t.rows.size();
-            for (; piece.row < piece.end; ++piece.row) {
-                if (lane.skip && RowPlace::of(batch, piece.row).at_or_below(*lane.skip)) {
-                    outgoing.done(piece.segment, 1);
-                    --pending_rows_;
-                    ++counted_.skipped;
-                    skipped = true;
-                    continue;
-                }
-                t.full = !t.rows.empty() &&
-                         (t.commands + outgoing.renderer.commands() > settings_.batch_commands ||
-                          t.bytes.size() >= settings_.batch_bytes);
-                if (t.full) {
-                    break;
-                }
-                t.rows.push_back({t.sources.size(), piece.row, t.commands, false});
-                outgoing.renderer.render(batch, piece.row, t.bytes);
-                t.commands += outgoing.renderer.commands();
-            }
-            if (t.rows.size() > first) {
-                t.barrier = std::max(t.barrier, batch.barrier);
-                t.sources.push_back(
-                    {piece.batch, reduction, static_cast<int>(lane_number), piece.segment});
-            }
-            if (piece.row < piece.end) {
-                break;
-            }
-            lane.waiting.pop_front();
-        }
-        return skipped;
-    }
-
-    // Renders the rows of a transaction anew: without those that are gone or refused.
-    void render(Transaction& t) {
-        t.bytes.clear();
-        t.commands = 0;
-        for (auto& row : t.rows) {
-            row.first_command = t.commands;
-            if (!row.refused) {
-                const auto& source = t.sources[row.source];
-                Renderer& renderer = outgoing_[source.reduction]->renderer;
-                renderer.render(*source.batch, row.row, t.bytes);
-                t.commands += renderer.commands();
-            }
-        }
     }
 
     // ---- Transactions
@@ -1177,18 +950,15 @@ class RedisSink::Impl {
         writer.command({"EXEC"});
         watch_fence(writer);
         writer.command({"GET", fence_key_});
-        c.queue_failures.clear();
-        c.run_failures.clear();
-        c.exec_error.clear();
-        c.executed_nil = false;
-        c.added_fields = 0;
+        c.replies = {};
+        c.replies.commands = t.commands + t.own_commands;
+        c.replies.outside = t.marks_outside ? 1 : 0;
         c.fence.reset();
         SLUICE_FAIL_POINT("sink.before_transaction");
         exchange(c, Stage::busy, t.commands + t.own_commands + 4);
     }
 
     void collect_fields(const Connection& c, Transaction& t, std::vector<std::string>& fields) {
-        t.marks.clear();
         t.frontiers.clear();
         t.barrier_field.reset();
         t.establishes = false;
@@ -1199,6 +969,7 @@ class RedisSink::Impl {
             fields.push_back(std::move(value));
             t.new_fields += exists ? 0 : 1;
         };
+        t.mark_lanes(outgoing_);
         if (t.resets) {
             collect_reset(t, add);
             return;
@@ -1225,26 +996,9 @@ class RedisSink::Impl {
                 }
             }
         }
-        for (const auto& row : t.rows) {
-            const auto& source = t.sources[row.source];
-            if (t.marks.empty() || t.marks.back().reduction != source.reduction ||
-                t.marks.back().lane != source.lane) {
-                t.marks.push_back({source.reduction, source.lane, {}});
-            }
-            // Only the last row of a lane counts; rows of one lane are neighbours.
-            const bool last = &row == &t.rows.back() ||
-                              t.sources[(&row + 1)->source].reduction != source.reduction ||
-                              t.sources[(&row + 1)->source].lane != source.lane;
-            if (last) {
-                t.marks.back().mark = RowPlace::of(*source.batch, row.row).mark();
-            }
-        }
-        for (auto& mark : t.marks) {
+        for (const auto& mark : t.marks) {
             const Outgoing& outgoing = *outgoing_[mark.reduction];
             const auto& written = outgoing.lanes[static_cast<std::size_t>(mark.lane)].written;
-            if (written && *written > mark.mark) {
-                mark.mark = *written;  // results sent again do not take a mark back
-            }
             add(lane_field(outgoing.id, mark.lane), encode_mark(mark.mark), written.has_value());
         }
     }
@@ -1280,66 +1034,26 @@ class RedisSink::Impl {
         }
     }
 
-    // Replies: MULTI, one QUEUED per command, EXEC, WATCH, GET.
-    void take_transaction_reply(Connection& c, const Reply& reply, std::size_t i) {
-        const std::size_t commands = c.current->commands + c.current->own_commands;
-        if (i >= 1 && i <= commands) {
-            if (reply.is_error()) {
-                c.queue_failures.push_back({i - 1, std::string(trimmed(reply.text()))});
-            }
-        } else if (i == commands + 1) {
-            take_executed(c, reply, commands - (c.current->marks_outside ? 1 : 0));
-        } else if (reply.is_error()) {  // MULTI, WATCH, GET
-            c.queue_failures.push_back({commands, std::string(trimmed(reply.text()))});
-        } else if (i == commands + 3) {
-            c.fence = text_of(reply);
-        }
-    }
-
-    static void take_executed(Connection& c, const Reply& reply, std::size_t commands) {
-        if (reply.is_error()) {
-            c.exec_error = trimmed(reply.text());
-            return;
-        }
-        c.executed_nil = reply.kind() == Reply::Kind::nil;
-        if (c.executed_nil) {
-            return;
-        }
-        if (!reply.is_array() || reply.size() != commands) {
-            c.exec_error = "EXEC: an unexpected reply";
-            return;
-        }
-        std::size_t node = 1;
-        for (std::size_t command = 0; command < commands; ++command) {
-            const auto& element = reply.nodes[node];
-            if (element.kind == Reply::Kind::error) {
-                c.run_failures.push_back({command, std::string(trimmed(reply.text(element)))});
-            }
-            c.added_fields = element.kind == Reply::Kind::integer ? element.integer : 0;
-            node = reply.next(node);
-        }
-    }
-
     void finish_transaction(Connection& c) {
         Transaction& t = *c.current;
         SLUICE_FAIL_POINT("sink.after_transaction");
-        if (!c.queue_failures.empty() || !c.exec_error.empty()) {
+        if (!c.replies.queue_failures.empty() || !c.replies.exec_error.empty()) {
             finish_aborted(c);
             return;
         }
-        if (c.executed_nil) {
+        if (c.replies.aborted) {
             // Somebody touched the fence. The GET decides who, not the nil.
             send_again(c);
             return;
         }
         const std::size_t commands = t.commands;
-        for (const auto& failure : c.run_failures) {
+        for (const auto& failure : c.replies.run_failures) {
             if (failure.command >= commands) {
                 lose(c, control_key_ + ": " + failure.text);
                 return;
             }
         }
-        if (refuse_rows(c, c.run_failures)) {
+        if (refuse_rows(c, c.replies.run_failures)) {
             c.execute_again = false;
             c.stage = Stage::refusing;
             return;
@@ -1350,8 +1064,8 @@ class RedisSink::Impl {
     // Nothing was executed: some command could not even be queued, or EXEC said no.
     void finish_aborted(Connection& c) {
         const std::size_t commands = c.current->commands;
-        bool all_refused = !c.queue_failures.empty();
-        for (const auto& failure : c.queue_failures) {
+        bool all_refused = !c.replies.queue_failures.empty();
+        for (const auto& failure : c.replies.queue_failures) {
             const ErrorClass kind = classify(failure.text);
             if (kind != ErrorClass::refused) {
                 suffer(c, kind, failure.text, HeldFor::transaction);
@@ -1359,45 +1073,30 @@ class RedisSink::Impl {
             }
             all_refused = all_refused && failure.command < commands;
         }
-        if (all_refused && c.exec_error.starts_with("EXECABORT")) {
-            refuse_rows(c, c.queue_failures);
+        if (all_refused && c.replies.exec_error.starts_with("EXECABORT")) {
+            refuse_rows(c, c.replies.queue_failures);
             c.execute_again = true;
             c.stage = Stage::refusing;
             return;
         }
-        const std::string text =
-            c.exec_error.empty() ? c.queue_failures.front().text : c.exec_error;
+        const std::string text = c.replies.exec_error.empty()
+                                     ? c.replies.queue_failures.front().text
+                                     : c.replies.exec_error;
         const ErrorClass kind = classify(text);
         suffer(c, kind == ErrorClass::refused ? ErrorClass::reconnect : kind, text,
                HeldFor::transaction);
     }
 
     // Makes dead letters of the rows that these commands belong to. False: there are none.
-    bool refuse_rows(Connection& c, const std::vector<Connection::Failure>& failures) {
-        Transaction& t = *c.current;
-        std::size_t at = 0;
-        while (at < failures.size()) {
-            auto row = std::upper_bound(t.rows.begin(), t.rows.end(), failures[at].command,
-                                        [](std::size_t command, const Transaction::Row& r) {
-                                            return command < r.first_command;
-                                        });
-            --row;  // refused rows before it begin at the same command, it is the last of them
-            const std::size_t next_row_at =
-                row + 1 == t.rows.end() ? t.commands : (row + 1)->first_command;
-            std::vector<std::string> replies;
-            for (; at < failures.size() && failures[at].command < next_row_at; ++at) {
-                replies.push_back(failures[at].text);
-            }
-            const auto& source = t.sources[row->source];
-            Outgoing& outgoing = *outgoing_[source.reduction];
-            std::string requests;
-            outgoing.renderer.render(*source.batch, row->row, requests);
-            c.dead_letters.push_back(
-                refused_result_json(outgoing.id, *source.batch, row->row, requests, replies));
-            row->refused = true;
-            remember("'" + outgoing.id + "': " + replies.front());
+    bool refuse_rows(Connection& c, const std::vector<Transaction::Failure>& failures) {
+        std::string said;
+        auto letters = c.current->refuse(outgoing_, failures, said);
+        if (letters.empty()) {
+            return false;
         }
-        return !failures.empty();
+        std::ranges::move(letters, std::back_inserter(c.dead_letters));
+        remember(std::move(said));
+        return true;
     }
 
     bool hand_over_dead_letters(Connection& c) {
@@ -1417,7 +1116,7 @@ class RedisSink::Impl {
             return taken > 0;
         }
         if (c.execute_again) {
-            render(*c.current);
+            c.current->render(outgoing_);
             send_again(c);
         } else {
             succeed(c);
@@ -1433,7 +1132,7 @@ class RedisSink::Impl {
         c.stage = Stage::ready;
         if (t.resets) {
             finish_reset(c);
-        } else if (t.own_commands > 0 && c.added_fields > t.new_fields) {
+        } else if (t.own_commands > 0 && c.replies.added_fields > t.new_fields) {
             // Fields that we wrote before were new: somebody removed the hash under us.
             rewind(c, ControlHash{}, replication_, Loss::everything, "Redis lost the control hash");
         } else {
@@ -1445,19 +1144,10 @@ class RedisSink::Impl {
     }
 
     void acknowledge(Transaction& t) {
-        std::size_t refused = 0;
-        for (const auto& row : t.rows) {
-            const auto& source = t.sources[row.source];
-            outgoing_[source.reduction]->done(source.segment, 1);
-            refused += row.refused ? 1 : 0;
-        }
-        pending_rows_ -= t.rows.size();
+        const std::size_t refused = t.executed(outgoing_);
+        queue_.done(t.rows.size());
         counted_.results += t.rows.size() - refused;
         counted_.commands += t.commands;
-        for (auto& mark : t.marks) {
-            outgoing_[mark.reduction]->lanes[static_cast<std::size_t>(mark.lane)].written =
-                std::move(mark.mark);
-        }
         for (const auto& frontier : t.frontiers) {
             auto& outgoing = *outgoing_[frontier.reduction];
             outgoing.frontier_written = frontier.end;
@@ -1582,7 +1272,7 @@ class RedisSink::Impl {
             c->transport->close();
             c->stage = Stage::closed;
             c->trouble = "fenced by " + by.owner + ", epoch " + std::to_string(by.epoch) +
-                         " (ours is " + std::to_string(own_epoch_) + ")";
+                         " (ours is " + std::to_string(fence_.epoch()) + ")";
         }
         remember(connections_.front()->trouble);
         set_phase(SinkPhase::fenced);
@@ -1642,30 +1332,35 @@ class RedisSink::Impl {
                 unwritten = unwritten || c->current || c->next;
             }
         }
-        const std::scoped_lock lock(mutex_);
-        unwritten_ = unwritten;
-        if (!dirty_ && connected == statistics_.connected) {
+        if (!dirty_ && connected == counted_.connected) {
+            queue_.publish(unwritten);
             return;
         }
         dirty_ = false;
-        counted_.epoch = own_epoch_;
+        counted_.since = connected == counted_.connected ? counted_.since : clock_.wall_ms();
+        counted_.epoch = fence_.epoch();
         counted_.last_error = last_error_;
         counted_.connected = connected;
         counted_.reason = connected ? "" : reason != nullptr ? *reason : "connecting";
-        counted_.since = connected == statistics_.connected ? statistics_.since : clock_.wall_ms();
-        statistics_ = counted_;
-        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
-            acknowledged_[r] = outgoing_[r]->acknowledged;
+        {
+            const std::scoped_lock lock(mutex_);
+            statistics_ = counted_;
         }
+        queue_.publish(unwritten, acknowledged());
+    }
+
+    std::vector<model::EventTime> acknowledged() const {
+        std::vector<model::EventTime> frontiers;
+        for (const auto& outgoing : outgoing_) {
+            frontiers.push_back(outgoing->acknowledged);
+        }
+        return frontiers;
     }
 
     // Before the sink runs only the control connection is needed.
     bool rewound_connection(const Connection& c) const { return c.number > 0 && !running(); }
 
-    // Any thread. First, because batches count themselves out when they die.
-    std::atomic<SinkPhase> phase_{SinkPhase::connecting};
-    std::atomic<std::size_t> pending_rows_{0};
-    std::atomic<std::size_t> queued_bytes_{0};
+    std::atomic<SinkPhase> phase_{SinkPhase::connecting};  // any thread
 
     // Constant after construction.
     const SinkSettings settings_;
@@ -1675,12 +1370,12 @@ class RedisSink::Impl {
     const std::string fence_key_;
     const int event_;
 
+    ResultQueue queue_;  // before the lanes, which share its batches
+
     // The thread `sink`.
     std::vector<std::unique_ptr<Outgoing>> outgoing_;
     std::vector<std::unique_ptr<Connection>> connections_;
-    std::uint64_t own_epoch_ = 0;     // 0: not taken yet
-    std::uint64_t turn_ = 1;          // how often the fence had to be written anew, from 1
-    std::uint64_t claimed_turn_ = 1;  // the highest that was tried
+    FenceClaim fence_;
     std::string lineage_;
     std::string replication_;   // of the server that we talk to
     ControlHash found_;         // by the last handshake before we run
@@ -1700,12 +1395,7 @@ class RedisSink::Impl {
     // Guarded by mutex_.
     mutable std::mutex mutex_;
     ControlHash handshake_;
-    std::vector<Incoming> inbox_;
-    std::vector<model::EventTime> acknowledged_;
-    std::optional<Rewind> rewind_;
-    std::uint64_t generation_ = 0;
     SinkStatistics statistics_;
-    bool unwritten_ = false;  // something is on its way to Redis or waits for its turn
 };
 
 RedisSink::RedisSink(SinkSettings settings, const TransportFactory& transports,
@@ -1728,13 +1418,13 @@ bool RedisSink::push_end(std::uint32_t reduction, model::EventTime window_end,
     return impl_->push_end(reduction, window_end, generation);
 }
 model::EventTime RedisSink::acknowledged(std::uint32_t reduction) const {
-    return impl_->acknowledged(reduction);
+    return impl_->queue().acknowledged(reduction);
 }
-std::optional<Rewind> RedisSink::take_rewind() { return impl_->take_rewind(); }
-std::uint64_t RedisSink::generation() const { return impl_->generation(); }
+std::optional<Rewind> RedisSink::take_rewind() { return impl_->queue().take_rewind(); }
+std::uint64_t RedisSink::generation() const { return impl_->queue().generation(); }
 std::uint64_t RedisSink::epoch() const { return impl_->epoch(); }
-std::size_t RedisSink::pending() const { return impl_->pending(); }
-bool RedisSink::settled() const { return impl_->settled(); }
+std::size_t RedisSink::pending() const { return impl_->queue().pending(); }
+bool RedisSink::settled() const { return impl_->queue().settled(); }
 SinkStatistics RedisSink::statistics() const { return impl_->statistics(); }
 
 }  // namespace sluice::sinks

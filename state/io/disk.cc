@@ -1,7 +1,6 @@
 #include "state/io/disk.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "state/model/fail_point.h"
@@ -33,25 +32,6 @@ class PlainStream final : public ReadStream {
 };
 
 }  // namespace
-
-void DiskLatency::add(std::uint64_t us) {
-    const auto bound = std::ranges::lower_bound(kBoundsUs, us);
-    ++counts[static_cast<std::size_t>(bound - kBoundsUs.begin())];
-    sum_us += us;
-}
-
-std::uint64_t quantile_us(const DiskLatency& latency, double part) {
-    const auto all = std::accumulate(latency.counts.begin(), latency.counts.end(), 0ULL);
-    const auto wanted = static_cast<std::uint64_t>(static_cast<double>(all) * part);
-    std::uint64_t below = 0;
-    for (std::size_t i = 0; all > 0 && i < latency.counts.size(); ++i) {
-        below += latency.counts[i];
-        if (below >= wanted && below > 0) {
-            return DiskLatency::kBoundsUs[std::min(i, DiskLatency::kBoundsUs.size() - 1)];
-        }
-    }
-    return 0;
-}
 
 model::Result<std::unique_ptr<ReadStream>> Disk::stream(const std::string& path) {
     TRY(file, open(path));

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "state/model/histogram.h"
 #include "state/model/result.h"
 
 namespace sluice::state {
@@ -75,17 +76,10 @@ struct DiskSpace {
 };
 
 // Operations of one kind by how long they took, from submission to completion.
-struct DiskLatency {
-    // Of at most so many microseconds; one more bucket is for those above.
-    static constexpr std::array<std::uint64_t, 16> kBoundsUs{
-        50,     100,    250,     500,     1'000,   2'500,     5'000,     10'000,
-        25'000, 50'000, 100'000, 250'000, 500'000, 1'000'000, 2'500'000, 10'000'000};
-    std::array<std::uint64_t, kBoundsUs.size() + 1> counts{};
-    std::uint64_t sum_us = 0;
-
-    void add(std::uint64_t us);
-    bool operator==(const DiskLatency&) const = default;
-};
+inline constexpr std::array<std::uint64_t, 16> kDiskBoundsUs{
+    50,     100,    250,     500,     1'000,   2'500,     5'000,     10'000,
+    25'000, 50'000, 100'000, 250'000, 500'000, 1'000'000, 2'500'000, 10'000'000};
+using DiskLatency = model::Histogram<kDiskBoundsUs>;
 
 struct DiskStatistics {
     std::uint64_t submitted = 0, completed = 0, errors = 0, in_flight = 0, written_bytes = 0,
@@ -128,10 +122,6 @@ class Disk {
     virtual DiskStatistics statistics() const = 0;
     virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"
 };
-
-// The upper bound of the bucket that holds the given part (0..1) of the operations, in
-// microseconds; 0: there were none.
-std::uint64_t quantile_us(const DiskLatency& latency, double part);
 
 // The directory that holds the name `path`; "." for a bare name.
 std::string parent_directory(const std::string& path);

@@ -21,7 +21,10 @@ model::Result<std::string> Inputs::keep(std::string_view text) {
     if (kept_.contains(hash)) {
         return hash;
     }
-    TRY(disk_.make_directory(directory_));
+    if (kept_.empty()) {  // the first of this process: its own name is to last, too
+        TRY(disk_.make_directory(directory_));
+        TRY(disk_.sync_directory(parent_directory(directory_)));
+    }
     if (auto there = read(hash)) {
         // Written by a process that may have died before its name was durable.
         TRY(disk_.sync_directory(directory_));

@@ -1,17 +1,8 @@
 """The broker goes away and comes back."""
 
 from harness import traffic
+from harness.short import BEGIN, SHORT, SOURCE
 from harness.world import World
-
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
-"""
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
 
 
 class Broker(World):

@@ -122,6 +122,31 @@ class Change(World):
     def plan(self, *options):
         return program.command("plan", str(self.folder / "pipeline.toml"), *options)
 
+    def test_an_edit_takes_over_where_the_records_of_a_final_result_are_gone(self):
+        for end in ("end", "live"):
+            with self.subTest(end):
+                daemon = self.sluice(
+                    self.write(BEFORE, state='checkpoint = { every = "1h" }', name=f"{self.topic}-{end}",
+                               state_directory=f"state-{end}"),
+                )
+                self.produce(600)
+                daemon.start()
+                daemon.wait_read(self.ends())
+                daemon.wait_status(lambda status: (status["reductions"][0]["frontier"] or 0) > BEGIN, "results")
+                daemon.kill()
+                self.write(AFTER, state='checkpoint = { every = "1h" }', name=daemon.name, state_directory=f"state-{end}")
+                with self.kafka.admin() as admin:
+                    admin.delete_records(self.topic, 1, self.ends()[self.topic, 1])
+                if end == "end":
+                    self.assertEqual(daemon.run("--until", "end", "--accept-gap", timeout=60), 0, daemon.log_tail())
+                else:
+                    daemon.start("--accept-gap")
+                    daemon.wait_status(lambda status: not status["config_stale"], "ready again")
+                    waiting.until(lambda daemon=daemon: self.reloads(daemon), "the edit takes over")
+                    self.assertEqual(daemon.terminate(), 0)
+                self.assertEqual(len(self.reloads(daemon)), 1)
+                daemon.journal.stop()
+
     def test_an_edit_at_a_restart_takes_over_at_one_barrier(self):
         daemon = self.sluice(self.write(BEFORE))
         self.record_redis()
@@ -217,31 +242,8 @@ class Change(World):
             self.assertEqual(planned["http.listen"], "restart")
         self.assertEqual(daemon.terminate(), 0)
 
-    def test_a_hup_during_a_reload_waits_for_its_end(self):
-        daemon = self.sluice(self.write(BEFORE))
-        self.record_redis()
-        daemon.start()
-        daemon.wait_ready()
-        self.produce(600)
-        daemon.wait_read(self.ends())
-        self.redis.pause()  # what is over cannot be delivered
-        self.produce(300)
-        daemon.wait_read(self.ends())
-        self.edit(daemon, AFTER)
-        daemon.process.send_signal(signal.SIGHUP)
-        waiting.until(lambda: len(self.reloads(daemon)) == 1, "the first reload's barrier")
-        self.edit(daemon, AFTER + OTHER)
-        daemon.process.send_signal(signal.SIGHUP)
-        self.redis.resume()
-        daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
-        self.produce(300)
-        daemon.wait_read(self.ends())
-        self.wait_judged(daemon)
-        self.assertEqual(daemon.terminate(), 0)
-        self.finish(daemon)
-        self.assertEqual(len(self.reloads(daemon)), 2)
-
-    def test_a_drain_during_a_reload_comes_behind_it(self):
+    def held_reload(self):
+        """A daemon whose reload waits at its barrier: what is over cannot be delivered until Redis resumes."""
         daemon = self.sluice(self.write(BEFORE))
         self.record_redis()
         daemon.start()
@@ -254,6 +256,23 @@ class Change(World):
         self.edit(daemon, AFTER)
         daemon.process.send_signal(signal.SIGHUP)
         waiting.until(lambda: len(self.reloads(daemon)) == 1, "the reload's barrier")
+        return daemon
+
+    def test_a_hup_during_a_reload_waits_for_its_end(self):
+        daemon = self.held_reload()
+        self.edit(daemon, AFTER + OTHER)
+        daemon.process.send_signal(signal.SIGHUP)
+        self.redis.resume()
+        daemon.wait_status(lambda status: len(status["reductions"]) == 2, "the second reduction")
+        self.produce(300)
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        self.assertEqual(daemon.terminate(), 0)
+        self.finish(daemon)
+        self.assertEqual(len(self.reloads(daemon)), 2)
+
+    def test_a_drain_during_a_reload_comes_behind_it(self):
+        daemon = self.held_reload()
         environment = {"RUNTIME_DIRECTORY": str(daemon.runtime)}
         drain = threading.Thread(
             target=program.command,

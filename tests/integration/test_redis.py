@@ -2,23 +2,20 @@
 
 import threading
 
-from harness import traffic, waiting
+from harness import short, traffic, waiting
+from harness.short import BEGIN, SOURCE
 from harness.world import World
 
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
+SHORT = (
+    short.SHORT
+    + """
 [reduce.wide]
 key = []
 window = { tumbling = "20s" }
 values = { n = "count()" }
 ttl = "1d"
 """
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
+)
 
 
 def degraded(status):

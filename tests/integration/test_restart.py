@@ -6,18 +6,9 @@ import shutil
 
 from harness import daemon as program
 from harness import traffic
+from harness.short import BEGIN, SHORT, SOURCE
 from harness.world import World
 from oracle.pipeline import Start
-
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
-"""
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
 
 
 class Restart(World):

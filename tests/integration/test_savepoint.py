@@ -3,24 +3,17 @@
 import hashlib
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 from harness import daemon as program
-from harness import traffic, waiting
+from harness import metrics, traffic, waiting
+from harness.short import BEGIN, SHORT, SOURCE
 from harness.world import World
-
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
-"""
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
 
 
 def contents(folder):
@@ -653,6 +646,104 @@ class Savepoint(Base):
             self.assertTrue(theirs, point)
             for key, value in theirs.items():
                 self.assertEqual(found[f"{self.topic}:".encode() + key], value, point)
+
+
+class Latency(World):
+    """Whether savepoints are felt by the records that come meanwhile: many of them, from bench/load, which writes
+    down what they add up to."""
+
+    partitions, rate, users = 8, 100_000, 20_000
+    turn_seconds, pairs = 1.0, 15
+    reductions = """
+[reduce.spend]
+key = ["user_id"]
+window = { tumbling = "1h" }
+values = { clicks = "count()", spend = "sum(price * quantity)" }
+ttl = "none"
+[reduce.wide]
+key = ["wide"]
+window = { tumbling = "1h" }
+values = { n = "count()" }
+ttl = "none"
+"""
+
+    def test_fold_latency_under_savepoints(self):
+        """Turns in which one savepoint after the other is taken and completed, and turns without, by pairs. The
+        99th percentile of one turn is a number of chance on a machine that does other things; so the pairs are
+        asked until most of them, of all that there may be, have said the same."""
+        wide = f"{self.topic}-wide"
+        for topic in (self.topic, wide):
+            self.kafka.create_topic(topic, self.partitions)
+        daemon = self.sluice(
+            self.configure(self.reductions, topics=[self.topic, wide], more="[savepoint]\non_stop = false"), watch=False
+        )
+        with self.kafka.producer() as producer:
+            for number in range(4000):  # 32 MB of state
+                value = json.dumps({"wide": self.random.randbytes(4096).hex()}).encode()
+                producer.send(wide, value, partition=number % self.partitions)
+        daemon.start()
+        daemon.wait_ready()
+        daemon.wait_read(self.ends(wide))
+        answer = self.folder / "answer"
+        words = [pathlib.Path(program.BINARY).parent / "bench" / "load", "clicks", "--brokers", self.kafka.brokers,
+                 "--topic", self.topic, "--answer", answer, "--partitions", self.partitions, "--users", self.users,
+                 "--records", 1 << 40, "--rate", self.rate, "--linger-ms", 5, "--seed", self.seed]
+        within, beyond, said = 0, 0, []
+        with subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL) as load:
+            self.addCleanup(load.kill)
+            daemon.wait_status(lambda status: status["rates"]["records_per_second"] > self.rate / 4, "the load is there")
+            while max(within, beyond) <= self.pairs // 2:
+                p99 = {}
+                for saves in (len(said) % 2 == 0, len(said) % 2 == 1):
+                    before = self.fold_latency(daemon)
+                    self.turn(daemon, saves)
+                    p99[saves] = (self.fold_latency(daemon) - before).quantile(0.99)
+                within += p99[True] <= 2 * p99[False]
+                beyond += p99[True] > 2 * p99[False]
+                said.append(f"{p99[True] * 1e3:.3f} and {p99[False] * 1e3:.3f} ms")
+            load.terminate()
+        said = "p99 with savepoints and without: " + ", ".join(said)
+        print(said, file=sys.stderr, flush=True)
+        self.assertEqual(load.returncode, 0)
+        daemon.wait_read(self.ends())
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertEqual(daemon.run("--until", "end"), 0, daemon.log_tail())
+        self.check_sums(answer)
+        self.assertGreater(within, beyond, said)
+
+    def turn(self, daemon, saves):
+        taken, until = 0, time.monotonic() + self.turn_seconds
+        while time.monotonic() < until:
+            if not saves:
+                time.sleep(0.1)
+                continue
+            taken += 1
+            done = program.command("savepoint", daemon.config, "--name", "one", environment=daemon.environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            daemon.wait_status(
+                lambda status: [c["shared_bytes"] for c in status["checkpoints"] if c["kind"] == "savepoint"] == [0],
+                "it stands alone",
+            )
+            done = program.command("savepoint", "delete", daemon.config, "one", environment=daemon.environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(taken > 0, saves)
+
+    def check_sums(self, answer):
+        """Over all windows, as the load wrote it down."""
+        wanted = {}
+        for line in answer.read_text().splitlines():
+            user, clicks, cents = line.split()
+            wanted[user.encode()] = (int(clicks), int(cents))
+        found = {}
+        for key, (_, content, *_) in self.database().items():
+            name, reduction, user = key.split(b":")[:3] if not key.startswith(b"sluice:") else (None, None, None)
+            if reduction == b"spend":
+                clicks, cents = found.get(user, (0, 0))
+                found[user] = (clicks + int(content[b"clicks"]), cents + round(100 * float(content[b"spend"])))
+        self.assertEqual(found, wanted)
+
+    def fold_latency(self, daemon):
+        return metrics.Histogram.read(daemon.get("/metrics")[1].decode(), "sluice_fold_latency_seconds")
 
 
 class Scale(Base):

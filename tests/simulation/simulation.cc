@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 
+#include "config/change.h"
 #include "config/load.h"
 #include "daemon/engine.h"
 #include "state/io/journal.h"
@@ -81,6 +82,11 @@ struct Life {
     ingest::DeadLettersInMemory dead_letters;
     std::unique_ptr<daemon::Engine> engine;
     bool running = false;
+    // What was asked of it, as the daemon's main thread knows it: see application.h.
+    std::shared_ptr<config::Pipeline> reload;  // to take over; null: none was asked for
+    enum class End { none, stop, drain } end = End::none;
+    bool passed_on = false;  // to the engine that runs now
+    std::string stop_savepoint;
     // Some threads get little time, one turn in so many: many an order of events takes slow ones.
     std::map<Turn, std::uint64_t> slow;
 };
@@ -101,7 +107,7 @@ class Simulation {
     void make_job();
     Job::Reduction make_reduction();
     void give_up(const std::string& id);
-    void edit_job();
+    void edit_job(bool live);
     config::Pipeline load_job();
     void produce();
     void begin_life(bool last);
@@ -113,6 +119,10 @@ class Simulation {
     bool broken(const std::string& where, const model::Error& error);
     void trouble();
     void disk_trouble();
+    void ask_for_reload();
+    void ask_for_end();
+    void pass_on_end();
+    void ended();
     void look_at_savepoints();
     std::string some_savepoint();
     bool as_wanted(const std::string& key, const std::string& found,
@@ -238,13 +248,16 @@ void Simulation::give_up(const std::string& id) {
     }
 }
 
-// Somebody edits the file between two lives.
-void Simulation::edit_job() {
+// Somebody edits the file, between two lives or, for a reload, in one. A reload is refused where it
+// would break state; the decisions that it would need are the next start's.
+void Simulation::edit_job(bool live) {
     static const std::vector<std::string> kValues = {"n", "s", "lo", "hi", "a", "z"};
+    static constexpr std::uint64_t kKeepState[] = {0, 1, 4, 5, 6, 7};
     // What was decided stays on the command line: it counts only where an edit calls for it.
     for (std::uint64_t edits = 1 + random_.below(3); edits > 0; --edits) {
         Job::Reduction& reduction = job_.reductions[random_.below(job_.reductions.size())];
-        switch (random_.below(9)) {
+        const std::uint64_t edit = random_.below(9);
+        switch (live && !random_.one_in(8) ? kKeepState[edit % std::size(kKeepState)] : edit) {
             case 0: {  // a value goes, or comes (anywhere in the list)
                 const std::string& value = kValues[random_.below(kValues.size())];
                 const auto at = std::ranges::find(reduction.values, value);
@@ -307,7 +320,7 @@ void Simulation::edit_job() {
                 break;
         }
     }
-    say("the file was edited");
+    say(live ? "the file is edited" : "the file was edited");
 }
 
 void Simulation::produce() {
@@ -402,7 +415,7 @@ void Simulation::begin_life(bool last) {
         collect_journal();
     }
     if (lives_ > 1 && edits_ && random_.one_in(2)) {
-        edit_job();
+        edit_job(false);
     }
     life_ = std::make_unique<Life>();
     life_->pipeline = load_job();
@@ -663,7 +676,7 @@ bool Simulation::step_life() {
             break;
         case Turn::background:
             life_->background.step();
-            if (random_.one_in(50) && !last_) {
+            if (random_.one_in(50) && !last_ && life_->end != Life::End::drain) {
                 static_cast<void>(engine.look_for_partitions(0));
             }
             break;
@@ -681,7 +694,16 @@ bool Simulation::step_life() {
     if (engine.coordinator().outcome() == daemon::Coordinator::Outcome::reloaded) {
         say("reloaded");
         ++run_.reloads;
+        if (life_->end == Life::End::stop) {
+            return false;  // its checkpoint says it all
+        }
         life_->engine.reset();
+        life_->passed_on = false;
+        if (life_->reload) {
+            ++run_.live_reloads;
+            life_->pipeline = std::move(*life_->reload);
+            life_->reload.reset();
+        }
         life_->options.boot += "r";
         life_->options.from.clear();
         life_->options.fresh = false;
@@ -745,12 +767,89 @@ void Simulation::disk_trouble() {
     }
 }
 
+// As the daemon does with HUP: one after the other, and judged by what runs.
+void Simulation::ask_for_reload() {
+    if (life_->reload || life_->engine->reload_planned()) {
+        return;
+    }
+    edit_job(true);
+    auto edited = std::make_shared<config::Pipeline>(load_job());
+    if (config::compare(life_->engine->pipeline(), *edited, {}).breaks()) {
+        say("  a reload is refused");
+        return;
+    }
+    life_->reload = std::move(edited);
+    life_->engine->coordinator().request_reload({life_->reload, {}});
+    say("reload asked for");
+}
+
+// TERM, with a savepoint or without, or a drain.
+void Simulation::ask_for_end() {
+    life_->end = random_.one_in(3) ? Life::End::drain : Life::End::stop;
+    if (!rots_ && random_.one_in(2)) {
+        life_->stop_savepoint = "e" + std::to_string(++savepoint_names_);
+    }
+    log_.set_available(true);
+    say(std::string(life_->end == Life::End::drain ? "drain" : "stop") + " asked for " +
+        life_->stop_savepoint);
+}
+
+void Simulation::pass_on_end() {
+    life_->passed_on = true;
+    daemon::Coordinator& coordinator = life_->engine->coordinator();
+    if (life_->end == Life::End::stop) {
+        coordinator.request_stop(life_->stop_savepoint);
+        return;
+    }
+    coordinator.name_stop_savepoint(life_->stop_savepoint);
+    model::Offsets ends;
+    for (const model::Partition& partition : life_->engine->partitions()) {
+        ends[partition] = log_.end(partition);
+    }
+    coordinator.request_drain(std::move(ends));
+}
+
+// A life that was asked to end has done so: whatever it says of its last snapshot is true.
+void Simulation::ended() {
+    const daemon::Coordinator& coordinator = life_->engine->coordinator();
+    if (coordinator.outcome() == daemon::Coordinator::Outcome::reloaded) {
+        return;
+    }
+    const auto report = coordinator.report();
+    const bool there = [&] {
+        state::Catalogue catalogue(*disk_, state::StatePaths{kDirectory});
+        const auto entries = catalogue.list_savepoints();
+        return entries && std::ranges::any_of(*entries, [&](const auto& entry) {
+                   return entry.path.ends_with("/" + life_->stop_savepoint) && entry.meta &&
+                          entry.damage.empty();
+               });
+    }();
+    ++run_.ends;
+    if (coordinator.last_checkpoint_ok() && !life_->stop_savepoint.empty() && !there) {
+        fail("a stop says that savepoint " + life_->stop_savepoint + " was taken, and it was not");
+    }
+    if (!coordinator.last_checkpoint_ok() && !disk_failed_ &&
+        report.checkpoints.savepoint_problem != "a reload is under way") {
+        fail("the last snapshot of a stop failed: " + report.checkpoints.problem +
+             report.checkpoints.savepoint_problem);
+    }
+}
+
 void Simulation::trouble() {
     if (disk_fails_) {
         disk_trouble();
     }
-    if (last_) {
+    if (life_->running && life_->end != Life::End::none && !life_->passed_on) {
+        pass_on_end();
+    }
+    if (life_->running && edits_ && life_->end == Life::End::none && random_.one_in(6000)) {
+        ask_for_reload();
+    }
+    if (last_ || life_->end != Life::End::none) {
         return;
+    }
+    if (life_->running && random_.one_in(20000)) {
+        ask_for_end();
     }
     if (life_->running && !rots_ && random_.one_in(1500)) {
         const std::string name = "s" + std::to_string(++savepoint_names_);
@@ -832,10 +931,11 @@ Run Simulation::run() {
         bool alive = true;
         while (alive && run_.failure.empty()) {
             ++run_.steps;
-            if (++steps > most) {
-                if (last) {
+            const bool must_end = last || life_->end != Life::End::none;
+            if (++steps > (must_end ? 40 * kStepsOfALife : most)) {
+                if (must_end) {
                     const auto& engine = *life_->engine;
-                    fail("the last life does not come to its end: stage " +
+                    fail("a life does not come to its end: stage " +
                          std::to_string(static_cast<int>(engine.stage())) + " waiting for '" +
                          engine.waiting_for() + "'" + (life_->running ? state_of_run() : ""));
                 }
@@ -869,11 +969,15 @@ Run Simulation::run() {
                 std::to_string(sink.skipped) + " skipped, " + std::to_string(sink.pending) +
                 " pending, " + std::to_string(sink.rewinds) + " rewinds, " + sink.reason);
             const auto report = life_->engine->coordinator().report();
-            run_.checkpoints += report.checkpoints_completed;
-            run_.savepoints += report.savepoints_taken;
+            run_.checkpoints += report.checkpoints.completed;
+            run_.savepoints += report.checkpoints.savepoints_taken;
             note(report.number);
         }
         note(redis_.executed());
+        if (!last && !broken_ && !disk_->crashed() && life_->end != Life::End::none &&
+            run_.failure.empty()) {
+            ended();
+        }
         if (last && broken_) {
             ++lives;
         } else if (last && run_.failure.empty()) {
@@ -884,7 +988,7 @@ Run Simulation::run() {
                 ++lives;
             } else if (!saved) {
                 fail("the last checkpoint failed: " +
-                     life_->engine->coordinator().report().checkpoint_problem);
+                     life_->engine->coordinator().report().checkpoints.problem);
             }
         }
         end_life(!last || broken_);

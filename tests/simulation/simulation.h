@@ -24,14 +24,16 @@ struct Run {
     std::uint64_t damages = 0;       // of a checkpoint's file
     std::uint64_t fresh_starts = 0;  // lineages that replaced another one
     std::uint64_t barriers = 0;
-    std::uint64_t reloads = 0;      // edits that took over
-    std::uint64_t savepoints = 0;   // taken
-    std::uint64_t completions = 0;  // savepoints seen standing alone
-    std::uint64_t rollbacks = 0;    // lives that began from a savepoint
-    std::uint64_t replays = 0;      // lives that had something to replay
-    std::uint64_t full_disks = 0;   // times that the disk had no more room for a while
-    std::uint64_t disk_deaths = 0;  // lives that ended because the disk failed or was full
-    std::uint64_t trace = 0;        // hash over what happened: equal for equal seeds
+    std::uint64_t reloads = 0;       // edits that took over
+    std::uint64_t live_reloads = 0;  // of them without a restart
+    std::uint64_t ends = 0;          // stops and drains that came to their end
+    std::uint64_t savepoints = 0;    // taken
+    std::uint64_t completions = 0;   // savepoints seen standing alone
+    std::uint64_t rollbacks = 0;     // lives that began from a savepoint
+    std::uint64_t replays = 0;       // lives that had something to replay
+    std::uint64_t full_disks = 0;    // times that the disk had no more room for a while
+    std::uint64_t disk_deaths = 0;   // lives that ended because the disk failed or was full
+    std::uint64_t trace = 0;         // hash over what happened: equal for equal seeds
 };
 
 struct Limits {

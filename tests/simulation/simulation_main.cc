@@ -76,6 +76,8 @@ int main(int argc, char** argv) {
             total.damages += run.damages;
             total.fresh_starts += run.fresh_starts;
             total.reloads += run.reloads;
+            total.live_reloads += run.live_reloads;
+            total.ends += run.ends;
             total.barriers += run.barriers;
             total.savepoints += run.savepoints;
             total.completions += run.completions;
@@ -102,7 +104,8 @@ int main(int argc, char** argv) {
     }
     std::printf(
         "%llu seeds from %llu: %llu failed; %llu steps, %llu crashes, %llu checkpoints, %llu "
-        "records, %llu barriers, %llu reloads, %llu losses of Redis' data, %llu damaged "
+        "records, %llu barriers, %llu reloads, %llu of them live, %llu stops and drains, %llu "
+        "losses of Redis' data, %llu damaged "
         "checkpoints, %llu fresh starts, %llu savepoints, %llu of them seen complete, %llu starts "
         "from one, %llu full disks, %llu lives ended by the disk\n",
         static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(first),
@@ -113,7 +116,8 @@ int main(int argc, char** argv) {
         static_cast<unsigned long long>(total.records),
         static_cast<unsigned long long>(total.barriers),
         static_cast<unsigned long long>(total.reloads),
-        static_cast<unsigned long long>(total.losses),
+        static_cast<unsigned long long>(total.live_reloads),
+        static_cast<unsigned long long>(total.ends), static_cast<unsigned long long>(total.losses),
         static_cast<unsigned long long>(total.damages),
         static_cast<unsigned long long>(total.fresh_starts),
         static_cast<unsigned long long>(total.savepoints),

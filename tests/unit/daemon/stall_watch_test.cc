@@ -7,18 +7,13 @@
 #include <mutex>
 #include <vector>
 
+#include "tests/unit/fake_clock.h"
+
 namespace sluice::daemon {
 namespace {
 
-class FakeClock final : public model::Clock {
- public:
-    model::EventTime wall_ms() const override { return 0; }
-    std::int64_t steady_ns() const override { return now_ms * 1'000'000; }
-    std::atomic<std::int64_t> now_ms{1'000};
-};
-
 TEST(StallWatch, SaysWhileNothingMovesAndOnceThatItMovesAgain) {
-    FakeClock clock;
+    test::FakeClock clock;
     std::mutex mutex;
     std::condition_variable said;
     std::vector<std::int64_t> stalls;
@@ -27,9 +22,9 @@ TEST(StallWatch, SaysWhileNothingMovesAndOnceThatItMovesAgain) {
         stalls.push_back(stalled_ms);
         said.notify_one();
     });
-    clock.now_ms = 10'000;
+    clock.advance(9'000);
     watch.moved();
-    clock.now_ms = 21'000;
+    clock.advance(11'000);
     std::unique_lock lock(mutex);
     said.wait(lock, [&] { return stalls.size() >= 2; });
     EXPECT_EQ(stalls.front(), 11'000);

@@ -197,6 +197,10 @@ TEST(Metrics, SaysWhatTheStatusSays) {
           "sluice_io_oldest_inflight_seconds{pipeline=\"clicks\"} 0.0015",
           "sluice_checkpoint_pause_seconds{pipeline=\"clicks\"} 0.00025",
           "sluice_worker_busy_seconds_total{pipeline=\"clicks\",worker=\"0\"} 2",
+          "# TYPE sluice_fold_latency_seconds histogram",
+          "sluice_fold_latency_seconds_bucket{pipeline=\"clicks\",le=\"0.0002\"} 1",
+          "sluice_fold_latency_seconds_bucket{pipeline=\"clicks\",le=\"0.0015\"} 2",
+          "sluice_fold_latency_seconds_count{pipeline=\"clicks\"} 2",
           "# TYPE sluice_sink_results_total counter",
           "# TYPE sluice_io_inflight gauge",
           "process_resident_memory_bytes "}) {

@@ -12,21 +12,13 @@
 
 #include "config/write_template.h"
 #include "sinks/redis_sink.h"
-#include "state/model/clock.h"
 #include "state/model/key.h"
 #include "state/model/result_batch.h"
+#include "tests/unit/fake_clock.h"
 
 namespace sluice::sinks::test {
 
-class FakeClock final : public model::Clock {
- public:
-    model::EventTime wall_ms() const override { return 1'700'000'000'000 + now_ms_; }
-    std::int64_t steady_ns() const override { return now_ms_ * 1'000'000; }
-    void advance(std::int64_t ms) { now_ms_ += ms; }
-
- private:
-    std::int64_t now_ms_ = 0;
-};
+using sluice::test::FakeClock;
 
 inline ReductionOutput reduction(std::string id, const std::vector<std::string>& commands,
                                  const std::vector<std::string>& key = {"user"},

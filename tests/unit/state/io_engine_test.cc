@@ -289,7 +289,7 @@ TEST_P(DiskOf, ManyFilesBecomeDurableAtOnce) {
 
 TEST(DiskLatency, CountsByBounds) {
     DiskLatency latency;
-    EXPECT_EQ(quantile_us(latency, 0.5), 0u);
+    EXPECT_EQ(latency.quantile_us(0.5), 0u);
     for (const std::uint64_t us : {0u, 50u, 51u, 100u, 10'000'000u, 10'000'001u}) {
         latency.add(us);
     }
@@ -298,9 +298,9 @@ TEST(DiskLatency, CountsByBounds) {
     EXPECT_EQ(latency.counts[15], 1u);
     EXPECT_EQ(latency.counts.back(), 1u);
     EXPECT_EQ(latency.sum_us, 20'000'202u);
-    EXPECT_EQ(quantile_us(latency, 0.1), 50u);
-    EXPECT_EQ(quantile_us(latency, 0.5), 100u);
-    EXPECT_EQ(quantile_us(latency, 1), 10'000'000u);
+    EXPECT_EQ(latency.quantile_us(0.1), 50u);
+    EXPECT_EQ(latency.quantile_us(0.5), 100u);
+    EXPECT_EQ(latency.quantile_us(1), 10'000'000u);
 }
 
 TEST_P(DiskOf, MoreFilesThanBuffersDoNotWaitForEachOther) {

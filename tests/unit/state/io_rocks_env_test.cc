@@ -232,6 +232,14 @@ TEST(RocksEnv, AFullDiskIsNoSpace) {
     EXPECT_TRUE(full.IsNoSpace()) << full.ToString();
 }
 
+// Who can be asked how much is free is resumed behind a full disk, by a thread that nobody sees.
+TEST(RocksEnv, AFullDiskIsNotResumedBehindOurBack) {
+    SimulatedDisk disk(1);
+    Database database(disk, true);
+    std::uint64_t bytes = 0;
+    EXPECT_TRUE(database.env->GetFreeSpace("/live", &bytes).IsNotSupported());
+}
+
 TEST(RocksEnv, AMissingFileIsNotFound) {
     SimulatedDisk disk(1);
     const auto env = make_rocks_env(disk);

@@ -539,6 +539,17 @@ TEST(Restore, InputsThatCannotBeRunRejectASnapshot) {
     EXPECT_EQ(p.restore->rejected()[0].reason, "inputs of another release");
 }
 
+// What was kept is there after a power cut, also where the folder itself had been lost in one.
+TEST(Restore, KeptInputsLastWithTheFolderThatHoldsThem) {
+    const auto disk = new_disk();
+    Inputs inputs(*disk, "/state/inputs");
+    const auto hash = inputs.keep("edited");
+    ASSERT_OK(hash);
+    disk->crash_now(simulation::CrashKind::power);
+    const auto after = disk->after_crash(1);
+    EXPECT_EQ(value_of(Inputs(*after, "/state/inputs").read(*hash)), "edited");
+}
+
 // After an edit a reduction goes on under a new number; rows of the old one are read with its own.
 TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
     const auto disk = new_disk();

@@ -1,0 +1,64 @@
+// How Kafka and the disk are, and what follows from it: input is held while the disk is short, the
+// ballast is kept or let go, a drain learns the ends of the log, new partitions are taken up.
+//
+// Thread: step() one (`watch`); seen() any.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/settings.h"
+#include "daemon/bell.h"
+#include "daemon/ending.h"
+#include "state/model/clock.h"
+
+namespace sluice::ingest {
+class DeadLetterFile;
+class Log;
+}  // namespace sluice::ingest
+namespace sluice::state {
+class Disk;
+}
+
+namespace sluice::daemon {
+
+class Ballast;
+class Engine;
+
+class Watch {
+ public:
+    struct Parts {  // all outlive it
+        const config::Pipeline& pipeline;
+        Engine& engine;  // it runs
+        ingest::Log& log;
+        state::Disk& disk;
+        ingest::DeadLetterFile& dead_letters;
+        Ballast& ballast;
+        const model::Clock& clock;
+        Ending& ending;
+        Bells& bells;
+        bool look_for_partitions = true;
+    };
+    struct Seen {
+        std::vector<std::optional<std::int64_t>> ends;  // by partition
+        std::string kafka_problem;
+        std::string disk_problem;
+        std::uint64_t disk_free = 0;
+    };
+
+    explicit Watch(const Parts& parts) : parts_(parts) {}
+
+    void step();  // one look; blocks on Kafka
+    Seen seen() const;
+
+ private:
+    const Parts parts_;
+    std::optional<std::int64_t> looked_for_partitions_ms_;
+    mutable std::mutex mutex_;
+    Seen seen_;  // guarded by mutex_
+};
+
+}  // namespace sluice::daemon
