@@ -30,6 +30,7 @@ namespace {
 constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kExtendMs = 30'000;
 constexpr std::int64_t kStallMs = 10'000;
+constexpr std::int64_t kAgainMs = 2000;
 constexpr std::int64_t kLastWordsMs = 1000;
 
 std::string boot_id() {
@@ -60,10 +61,13 @@ Application::Application(config::Pipeline pipeline, const RunOptions& options)
         status.pid = getpid();
         status.config_hash = pipeline_.config_hash;
         status.state_directory = pipeline_.state.directory;
-        status.savepoint_directory = pipeline_.savepoint.directory.empty()
-                                         ? pipeline_.state.directory + "/savepoints"
-                                         : pipeline_.savepoint.directory;
+        status.savepoint_directory = savepoint_directory();
     });
+}
+
+std::string Application::savepoint_directory() const {
+    return pipeline_.savepoint.directory.empty() ? pipeline_.state.directory + "/savepoints"
+                                                 : pipeline_.savepoint.directory;
 }
 
 Application::~Application() {
@@ -364,7 +368,6 @@ bool Application::open_engine() {
         .dead_letters = *dead_letters_,
     };
     engine_ = std::make_unique<Engine>(pipeline_, std::move(seams), engine_options());
-    first_engine_ = false;
     return true;
 }
 
@@ -416,6 +419,7 @@ bool Application::begin_anew() {
     }
     board_.change([&](Status& status) {
         status.config_hash = pipeline_.config_hash;
+        status.savepoint_directory = savepoint_directory();
         status.partitions.clear();
     });
     reloaded_ = true;
@@ -442,6 +446,13 @@ bool Application::start() {
             log_lines_.restore(*engine_->restore());
         }
         if (engine_->stage() == Engine::Stage::failed) {
+            if (engine_->failure().no_room &&
+                !(options_.until_end && clock_.steady_ms() - begun > kGateMsUntilEnd)) {
+                if (!begin_with_room([&] { stall.moved(); })) {
+                    return false;
+                }
+                continue;
+            }
             note_failure(engine_->failure().exit_code, engine_->failure().text);
             return false;
         }
@@ -475,6 +486,28 @@ bool Application::start() {
         }
     }
     return true;
+}
+
+// A start that met a full disk is given up, as a crash would, and begun again until there is room.
+// False: it is not to be: we stop, or it failed for another reason.
+bool Application::begin_with_room(const std::function<void()>& moved) {
+    const std::string reason = engine_->failure().text;
+    log_warning("waiting", {{"for", "disk: " + reason}});
+    engine_.reset();
+    log_.reset();
+    log_lines_.next_engine();
+    board_.set_condition("disk", false, reason);
+    board_.set_condition("restore", false, "waiting for room on the disk");
+    notify_.status("Waiting for disk: " + reason);
+    const std::int64_t begun = clock_.steady_ms();
+    while (!ending_.requested && clock_.steady_ms() - begun < kAgainMs) {
+        moved();  // nobody is stuck
+        refresh_status();
+        feed_watchdog();
+        notify_.extend_timeout(kExtendMs);
+        bells_.main.wait(200);
+    }
+    return !ending_.requested && open_engine();
 }
 
 // "Restoring: verify 41 %, 61.0MiB of 150.0MiB, 38s to go", with each percent.
@@ -539,6 +572,7 @@ bool Application::begin() {
         return false;
     }
     engine_->run();
+    first_engine_ = false;
     note_settings();
     watch_.emplace(Watch::Parts{
         .pipeline = pipeline_,
@@ -708,7 +742,7 @@ void Application::refresh_status(bool at_once) {
                  io.read,
                  io.sync};
     status.state = RunState::starting;
-    if (engine_->restore() != nullptr) {
+    if (engine_ != nullptr && engine_->restore() != nullptr) {
         status.state = RunState::restoring;
         daemon::show_restore(status, *engine_);
         if (!running_) {

@@ -64,6 +64,8 @@ class Application {
     void note_settings();
     void supervise();
     bool is_over();
+    std::string savepoint_directory() const;
+    bool begin_with_room(const std::function<void()>& moved);
     void begin_drain();
     void pass_stop_on();
     void tell_progress();

@@ -1,5 +1,9 @@
+#include <cstdint>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 
 #include "daemon/commands.h"
 #include "daemon/exit_code.h"
@@ -41,6 +45,8 @@ class Comparison {
     model::Result<bool> run(const std::string& path_a, const std::string& path_b) {
         TRY(a, state::Snapshot::open(tool_.disk(), path_a, kHeld));
         TRY(b, state::Snapshot::open(tool_.disk(), path_b, kHeld));
+        a_ = &a->meta();
+        b_ = &b->meta();
         TRY(compared, state::compare_results(
                           *a, *b, [&](const auto& difference) { return print(difference); }));
         bool differ = false;
@@ -56,7 +62,16 @@ class Comparison {
     }
 
  private:
-    model::Status print(const state::ResultDifference& difference) const {
+    // An edit added something to the reduction when the window had begun.
+    static bool incomplete(const state::CheckpointMeta& meta,
+                           const state::ResultDifference& difference) {
+        const auto* known = meta.reduction(difference.reduction);
+        const auto& window_ms = difference.shape->window_ms;
+        return known != nullptr && known->incomplete_before && window_ms &&
+               difference.key->slice_end - *window_ms < *known->incomplete_before;
+    }
+
+    model::Status print(const state::ResultDifference& difference) {
         std::string line;
         state::append_place(line, *difference.shape, *difference.key);
         const char* const change = difference.a == nullptr   ? "added"
@@ -67,8 +82,23 @@ class Comparison {
             difference.a == nullptr ? "null" : object(*difference.names, *difference.a));
         line.append(",\"b\":").append(
             difference.b == nullptr ? "null" : object(*difference.names, *difference.b));
+        std::string sides;
+        for (const auto& [meta, side] : {std::pair(a_, "\"a\""), std::pair(b_, "\"b\"")}) {
+            if (incomplete(*meta, difference)) {
+                sides += (sides.empty() ? "" : ",") + std::string(side);
+            }
+        }
+        if (!sides.empty()) {
+            ++incomplete_[std::string(difference.reduction)];
+            line.append(",\"incomplete\":[").append(sides).append("]");
+        }
         std::printf("%s}\n", line.c_str());
         return {};
+    }
+
+    std::uint64_t incomplete_of(const std::string& reduction) const {
+        const auto found = incomplete_.find(reduction);
+        return found == incomplete_.end() ? 0 : found->second;
     }
 
     void print_summary_json(const state::ComparedReduction& one) const {
@@ -87,6 +117,7 @@ class Comparison {
         }
         value["compared"] = one.results;
         value["different"] = one.different;
+        value["incomplete"] = incomplete_of(one.id);  // of the different ones
         value["problem"] = one.problem;
         std::printf("%s\n", ordered_json{{"summary", value}}.dump().c_str());
     }
@@ -114,14 +145,22 @@ class Comparison {
             say("no window yet that both have written and still hold");
             return;
         }
+        const std::uint64_t incomplete = incomplete_of(one.id);
         say(std::to_string(one.different) + " of " + std::to_string(one.results) +
-            " results differ, windows that end " +
+            " results differ" +
+            (incomplete == 0 ? ""
+                             : ", " + std::to_string(incomplete) +
+                                   " of them in windows that an edit left incomplete") +
+            ", windows that end " +
             (*one.after == model::kBeforeAll ? "" : "after " + state::rfc3339(*one.after) + ", ") +
             "at " + state::rfc3339(*one.until) + " or before");
     }
 
     SnapshotTool& tool_;
     const CompareOptions& options_;
+    const state::CheckpointMeta* a_ = nullptr;
+    const state::CheckpointMeta* b_ = nullptr;
+    std::map<std::string, std::uint64_t> incomplete_;  // differences so far, by reduction
 };
 
 }  // namespace

@@ -65,6 +65,12 @@ bool Engine::fail(int exit_code, std::string text) {
     return false;
 }
 
+bool Engine::fail_at_disk(const model::Error& error) {
+    fail(exit_code_of(error), error.text);
+    failure_.no_room = error.kind == model::ErrorKind::exhausted;
+    return false;
+}
+
 // Rows are checked as they are read, so this is the first that anybody knows of it, and which
 // snapshots have the block nobody knows. The mark is the best that can be done: without it the next
 // start would take the same damage again.
@@ -107,7 +113,7 @@ bool Engine::open_journal() {
     auto opened =
         state::Journal::open(seams_.disk, catalogue_.paths().journal(), {.boot = options_.boot});
     if (!opened) {
-        return fail(exit_code_of(opened.error()), opened.error().text);
+        return fail_at_disk(opened.error());
     }
     for (const std::string& repair : opened->repairs) {
         options_.say("journal: " + repair);
@@ -209,7 +215,7 @@ bool Engine::restore_some() {
             restore_->phase() == state::Restore::Phase::verify) {
             return wait_for("kafka: " + phase.error().text);
         }
-        return fail(exit_code_of(phase.error()), phase.error().text);
+        return fail_at_disk(phase.error());
     }
     return *phase == state::Restore::Phase::done ? finish_restore() : true;
 }
@@ -335,7 +341,9 @@ bool Engine::first_checkpoint() {
             return wait_for("disk: " + result->error.text);
         }
         if (result->outcome == state::SnapshotResult::Outcome::unusable) {
-            return fail(kExitStateBroken, result->error.text);
+            return result->error.kind == model::ErrorKind::exhausted
+                       ? fail_at_disk(result->error)
+                       : fail(kExitStateBroken, result->error.text);
         }
         if (auto unmarked = mark_.clear(); !unmarked) {
             return fail(kExitStateBroken, unmarked.error().text);
@@ -386,7 +394,9 @@ bool Engine::begin_lineage() {
         meta_.origin_number = meta_.number;
     }
     if (auto begun = journal_->start_lineage(options_.lineage, number); !begun) {
-        return fail(kExitStateBroken, begun.error().text);
+        return begun.error().kind == model::ErrorKind::exhausted
+                   ? fail_at_disk(begun.error())
+                   : fail(kExitStateBroken, begun.error().text);
     }
     SLUICE_FAIL_POINT("begin.lineage");
     meta_.pipeline = pipeline_.name;

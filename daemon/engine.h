@@ -84,6 +84,8 @@ class Engine {
     struct Failure {
         int exit_code = kExitInvariant;
         std::string text;
+        bool no_room =
+            false;  // of the disk, and nothing was begun that a new start does not repeat
     };
 
     // `pipeline` is the current file; it outlives the engine. What runs is what the state was made
@@ -148,6 +150,7 @@ class Engine {
     bool greet_sink();
     bool prepare();
     bool fail(int exit_code, std::string text);
+    bool fail_at_disk(const model::Error& error);
     void note_damage(const model::Error& error);
     bool wait_for(std::string what);
     model::Status journal_covers(const state::CheckpointMeta& meta) const;

@@ -107,6 +107,7 @@ model::Result<std::vector<ListedSnapshot>> read_directory(const std::string& dir
         if (known == all.end()) {  // a checkpoint that nobody can use
             state::CheckpointSummary summary;
             summary.path = entry.path;
+            summary.taken = entry.meta ? entry.meta->taken : "";
             summary.bytes = summary.new_bytes = entry.manifest_bytes;
             all.push_back(listed(summary));
             known = std::prev(all.end());

@@ -292,8 +292,9 @@ def dump(data, out):
 
 
 if __name__ == "__main__":
+    sys.argv[1:] or sys.exit(__doc__)
     try:
         with open(sys.argv[1], "rb") as file:
             dump(file.read(), sys.stdout)
-    except (Damaged, struct.error) as error:
+    except (Damaged, KeyError, OSError, ValueError, struct.error, subprocess.CalledProcessError) as error:
         sys.exit(f"{sys.argv[1]}: {error}")

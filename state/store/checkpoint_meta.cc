@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "state/store/checksum.h"
@@ -433,6 +434,39 @@ std::string meta_row_text(const CheckpointMeta& meta) { return dump(values_of(me
 
 model::Result<CheckpointMeta> parse_meta_row(std::string_view text) {
     return read(text, false, "meta row");
+}
+
+model::Status check_meta(const CheckpointMeta& meta) {
+    constexpr model::BarrierNumber kMostBarriers = 1ULL << 62;
+    constexpr std::uint32_t kMostReductions = 1U << 31;
+    if (meta.number > kMostBarriers || meta.journal_number > meta.number) {
+        return model::corrupt("the snapshot's barrier number cannot be");
+    }
+    std::set<std::uint32_t> numbers;
+    std::set<std::string> ids;
+    for (const auto& reduction : meta.reductions) {
+        if (reduction.number == 0 || reduction.number > kMostReductions ||
+            !numbers.insert(reduction.number).second || !ids.insert(reduction.id).second) {
+            return model::corrupt("the reduction `" + reduction.id +
+                                  "` or its number stands twice, or cannot be");
+        }
+    }
+    std::set<model::Partition> partitions;
+    for (const auto& partition : meta.partitions) {
+        const auto name = model::to_string(partition.partition);
+        if (!partitions.insert(partition.partition).second) {
+            return model::corrupt(name + " stands twice");
+        }
+        if (partition.start_offset < 0 || partition.next_offset < 0) {
+            return model::corrupt(name + " has a negative offset");
+        }
+        if (!partition.ledger.balanced() ||
+            !std::ranges::all_of(partition.reductions,
+                                 [](const auto& one) { return one.second.balanced(); })) {
+            return model::corrupt("the ledger of " + name + " does not balance");
+        }
+    }
+    return {};
 }
 
 std::string rfc3339(model::EventTime instant_ms) {

@@ -171,6 +171,10 @@ model::Result<CheckpointMeta> parse_manifest(std::string_view text);
 std::string meta_row_text(const CheckpointMeta& meta);
 model::Result<CheckpointMeta> parse_meta_row(std::string_view text);
 
+// Of a snapshot from elsewhere: what no daemon would write, and would stop one that starts from it.
+// Errors: corrupt.
+model::Status check_meta(const CheckpointMeta& meta);
+
 // "2025-04-01T12:00:00.250Z"
 std::string rfc3339(model::EventTime instant);
 

@@ -62,8 +62,11 @@ model::Status Restore::locate() {
     swept_ = std::move(swept);
     every_byte_ = options_.verify_full || catalogue_.distrusted() || !options_.from.empty();
     if (!options_.from.empty()) {
-        TRY(entry, catalogue_.look_at(options_.from));
-        candidates_.push_back(std::move(entry));
+        auto entry = catalogue_.look_at(options_.from);
+        if (!entry) {
+            return model::corrupt(entry.error().text);
+        }
+        candidates_.push_back(std::move(*entry));
         phase_ = Phase::verify;
         return {};
     }

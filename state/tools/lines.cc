@@ -648,6 +648,7 @@ model::Result<std::optional<LinesHeader>> parse_header_line(std::string_view lin
         values["provenance"] = "imported";
         LinesHeader header;
         TRY(meta, parse_meta_row(values.dump()));
+        TRY(check_meta(meta));
         header.meta = std::move(meta);
         if (json.at("inputs").is_object()) {
             TRY(bytes, from_base64(json["inputs"].at("base64").get<std::string>()));
@@ -844,6 +845,10 @@ model::Result<LineRow> LineReader::row(std::string_view line) {
     TRY(place, place_of(json, shape));
     if (!place.slice_end || !place.key) {
         return wrong("`window` and `key` are needed");
+    }
+    if (!shape->ends_at(*place.slice_end)) {
+        return wrong("no window of `" + shape->id + "` ends at " +
+                     std::to_string(*place.slice_end) + " (ms since the epoch)");
     }
     LineRow row;
     row.key = slice_prefix(place.reduction, *place.slice_end, place.accepted_from);

@@ -435,6 +435,7 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
     }
     reader->meta_ = std::move(*meta);
     const auto& m = reader->meta_;
+    TRY(check_meta(m));
     if (m.pipeline != reader->pipeline_ || m.number != reader->number_ ||
         m.reductions.size() != reader->reductions_ || m.partitions.size() != reader->partitions_) {
         return damaged_at(block.at, "the header and the meta are of different savepoints");

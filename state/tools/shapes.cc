@@ -30,6 +30,7 @@ std::vector<std::string> calls_of(std::string_view schema) {
 // Throws what nlohmann throws.
 void read_reduction(const nlohmann::json& inputs, std::string_view schema, Shape& shape) {
     shape.window_ms = inputs.at("window").at("tumbling_ms").get<model::DurationMs>();
+    shape.offset_ms = inputs.at("window").at("offset_ms").get<model::DurationMs>();
     shape.key_parts = inputs.at("key").size();
     config::Reduction reduction;
     reduction.id = shape.id;
@@ -78,6 +79,15 @@ Shapes::Shapes(const CheckpointMeta& meta, std::string_view inputs_text) {
     }
     std::sort(shapes_.begin(), shapes_.end(),
               [](const Shape& a, const Shape& b) { return a.number < b.number; });
+}
+
+bool Shape::ends_at(model::EventTime end) const {
+    constexpr model::EventTime kMost = model::kAfterAll / 2;
+    if (!window_ms) {
+        return true;
+    }
+    return *window_ms > 0 && end > -kMost && end < kMost && offset_ms > -kMost &&
+           offset_ms < kMost && (end - offset_ms) % *window_ms == 0;
 }
 
 const Shape* Shapes::by_number(std::uint32_t number) const {

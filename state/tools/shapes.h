@@ -21,9 +21,12 @@ struct Shape {
     // What follows is there if the inputs of this snapshot name the reduction in a way that we
     // know.
     std::optional<model::DurationMs> window_ms;
+    model::DurationMs offset_ms = 0;  // of the windows against the epoch
     std::size_t key_parts = 0;
     std::optional<config::Reduction> reduction;  // calls and values only
     RowKinds kinds;                              // of its calls
+
+    bool ends_at(model::EventTime end) const;  // a window of it may end then, as far as is known
 };
 
 // Thread: one; immutable.

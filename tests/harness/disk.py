@@ -36,6 +36,22 @@ def fill(mount, leave):
     return filler
 
 
+def fill_to_the_last_block(mount):
+    """Leaves nothing at all; the file that takes it."""
+    filler = fill(mount, 0)
+    for other in range(1000):  # one file's own book-keeping may need more than there is
+        try:
+            with open(filler if other == 0 else f"{filler}-{other}", "ab", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 512)
+        except OSError as full:
+            if full.errno != errno.ENOSPC:
+                raise
+        if os.statvfs(mount).f_bavail == 0:
+            return filler
+    raise AssertionError(f"{mount} cannot be filled")
+
+
 def cut_power(mount):
     """The file system stops at this instant, as if the power had gone: what it had not written is lost,
     and whoever uses it gets errors."""

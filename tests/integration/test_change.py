@@ -223,8 +223,9 @@ class Change(World):
         daemon.wait_ready()
         self.produce(600)
         daemon.wait_read(self.ends())
+        moved = self.folder / "moved"
         for text in (AFTER, AFTER + OTHER, AFTER):
-            path = self.write(text, more='[http]\nlisten = "127.0.0.1:1"\n[log]\nlevel = "debug"')
+            path = self.write(text, more=f'[savepoint]\ndirectory = "{moved}"\n[http]\nlisten = "127.0.0.1:1"\n[log]\nlevel = "debug"')
             path.write_text(path.read_text().replace('[http]\nlisten = "off"\n', "", 1))
             done = self.reload(daemon)
             self.assertEqual(done.returncode, 1 if text == AFTER and len(self.reloads(daemon)) > 1 else 0, done.stderr)
@@ -235,6 +236,8 @@ class Change(World):
                 self.assertTrue(daemon.status()["ready"])
             taken = program.command("savepoint", daemon.config, environment=daemon.environment)
             self.assertEqual(taken.returncode, 0, taken.stderr)
+            listed = program.command("savepoint", "list", daemon.name, "--json", environment=daemon.environment)
+            self.assertEqual(len(json.loads(listed.stdout)), len(list(moved.iterdir())), listed.stderr)
             planned = {change["key"]: change["verdict"] for change in json.loads(self.plan("--json").stdout)}
             self.assertEqual(planned["http.listen"], "restart")
         self.assertEqual(daemon.terminate(), 0)
@@ -458,6 +461,12 @@ class Change(World):
         self.assertEqual({line["reduction"] for line in differences}, {"spend"})
         self.assertEqual(summaries["spend"]["different"], len(differences))
         self.check_differences(blue, green, differences, summaries["spend"])
+        # Green's first windows lack the new value, and say so; blue's lack nothing.
+        incomplete = [line for line in differences if "incomplete" in line]
+        self.assertEqual(summaries["spend"]["incomplete"], len(incomplete))
+        self.assertTrue(all(line["incomplete"] == ["b"] for line in incomplete))
+        edited_at = max([line["window"]["start"] for line in incomplete], default=0)
+        self.assertTrue(all("incomplete" in line for line in differences if line["window"]["start"] <= edited_at))
         # Over to green: blue goes, and what green holds is what its own file says.
         self.assertEqual(blue.terminate(), 0)
         self.produce(300)

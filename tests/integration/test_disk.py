@@ -121,6 +121,27 @@ class Full(Base):
         daemon.kill()
         self.finish(daemon)
 
+    def test_a_start_on_a_full_disk_waits_for_room(self):
+        daemon = self.make_small(state='checkpoint = { every = "200ms" }')
+        self.read(daemon)
+        daemon.kill()
+        (daemon.state / "BALLAST").unlink(missing_ok=True)
+        self.produce(200)
+        filler = disk.fill_to_the_last_block(self.mount)
+        daemon.start()
+        status = daemon.wait_status(
+            lambda status: any("space" in c["reason"] for c in status["conditions"]), "waits for room"
+        )
+        self.assertFalse(status["ready"])
+        self.assertEqual(status["records_before_ready"], 0)
+        (condition,) = [c for c in status["conditions"] if c["name"] == "disk"]
+        self.assertFalse(condition["ok"])
+        filler.unlink()
+        daemon.wait_ready()
+        daemon.wait_read(self.ends())
+        daemon.kill()
+        self.finish(daemon)
+
     def test_full_at_stepped_sizes_while_it_writes(self):
         daemon = self.make_small(state='checkpoint = { every = "100ms" }')
         config = pathlib.Path(daemon.config)

@@ -86,6 +86,11 @@ TEST(Lines, WhatIsWrongIsSaidWithTheNumberOfTheLine) {
         {place + R"(,"state":[{"count":1},{"sum":1}],"resutl":{}})", "means nothing: resutl"},
         {R"({"reduction":"short","window":{"start":1000,"end":3000},"key":["a"]})", "not as long"},
         {R"({"reduction":"short","window":{"end":3000},"key":["a","b"]})", "1 parts"},
+        // Seconds for milliseconds, for instance.
+        {R"({"reduction":"short","window":{"end":3001},"key":["a"],"state":[{"count":1},{"sum":1}]})",
+         "no window of `short` ends at 3001"},
+        {R"({"reduction":"short","window":{"end":9223372036854775000},"key":["a"],"state":[]})",
+         "no window of `short` ends at"},
         {R"({"reduction":"short","reduction":"all"})", "twice"},
         {std::string(1000, '['), "too deeply"},
     };
@@ -103,6 +108,37 @@ TEST(Lines, WhatIsWrongIsSaidWithTheNumberOfTheLine) {
     const auto headless = import_text(*disk, "/state/a", place + "}\n");
     ASSERT_FALSE(headless);
     EXPECT_NE(headless.error().text.find("--like"), std::string::npos);
+}
+
+// A daemon that started from one of these would stop with a broken invariant, or never find its
+// rows.
+TEST(Lines, AHeadThatCannotBeIsNotTaken) {
+    const std::vector<std::pair<std::string, std::function<void(CheckpointMeta&)>>> cases = {
+        {"does not balance", [](auto& meta) { ++meta.partitions[0].ledger.consumed; }},
+        {"does not balance",
+         [](auto& meta) { ++meta.partitions[0].reductions.begin()->second.folded; }},
+        {"stands twice", [](auto& meta) { meta.partitions.push_back(meta.partitions[0]); }},
+        {"negative offset", [](auto& meta) { meta.partitions[0].next_offset = -1; }},
+        {"barrier number", [](auto& meta) { meta.number = ~model::BarrierNumber{0}; }},
+        {"barrier number", [](auto& meta) { meta.journal_number = meta.number + 1; }},
+        {"stands twice", [](auto& meta) { meta.reductions[1].number = meta.reductions[0].number; }},
+        {"cannot be", [](auto& meta) { meta.reductions[0].number = 0; }},
+        {"cannot be", [](auto& meta) { meta.reductions[0].number = ~std::uint32_t{0}; }},
+    };
+    for (const auto& [said, spoil] : cases) {
+        auto meta = tool_meta();
+        if (meta.partitions.empty()) {
+            meta.partitions.emplace_back();
+            meta.partitions[0].partition = {"t", 0};
+        }
+        meta.partitions[0].reductions["short"];
+        ASSERT_OK(check_meta(meta));
+        spoil(meta);
+        const auto disk = new_disk();
+        const auto outcome = import_text(*disk, "/state/a", header_line(meta, tool_inputs()));
+        ASSERT_FALSE(outcome) << said;
+        EXPECT_NE(outcome.error().text.find(said), std::string::npos) << outcome.error().text;
+    }
 }
 
 TEST(Snapshot, ExpiredRowsAreNotThere) {
