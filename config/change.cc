@@ -74,6 +74,18 @@ std::string print(const Secret& secret) {
     return "";
 }
 
+std::string print(const Start& start) {
+    switch (start.kind) {
+        case Start::Kind::earliest:
+            return "earliest";
+        case Start::Kind::latest:
+            return "latest";
+        case Start::Kind::time:
+            return print_time(start.time);
+    }
+    return "";
+}
+
 std::string word(OnError reaction) {
     return reaction == OnError::drop ? "drop" : reaction == OnError::stop ? "stop" : "dead_letter";
 }
@@ -141,6 +153,7 @@ void add_recorded(const Pipeline& pipeline, Settings& settings) {
 void add_unrecorded(const Pipeline& pipeline, Settings& settings) {
     const Source& source = pipeline.source;
     settings["source.brokers"] = source.brokers;
+    settings["source.start"] = print(source.start);
     settings["source.on_error"] = word(source.on_error);
     settings["source.on_null"] = word(source.on_null);
     put(settings, "source.username", source.username);
@@ -172,6 +185,14 @@ void add_unrecorded(const Pipeline& pipeline, Settings& settings) {
     settings["state.io"] = state.io == IoBackend::io_uring  ? "io_uring"
                            : state.io == IoBackend::threads ? "threads"
                                                             : "auto";
+    const Savepoint& savepoint = pipeline.savepoint;
+    settings["savepoint.directory"] =
+        savepoint.directory.empty() ? state.directory + "/savepoints" : savepoint.directory;
+    settings["savepoint.on_stop"] = savepoint.on_stop ? "true" : "false";
+    settings["savepoint.copy"] = savepoint.copy ? "true" : "false";
+    settings["savepoint.rate"] =
+        savepoint.bytes_per_second ? bytes_text(*savepoint.bytes_per_second) : "none";
+    settings["savepoint.timeout"] = print_duration(savepoint.timeout_ms);
     settings["http.listen"] =
         pipeline.http.host ? *pipeline.http.host + ":" + std::to_string(pipeline.http.port) : "off";
     settings["threads.workers"] = std::to_string(pipeline.workers);
@@ -368,6 +389,8 @@ class Comparison {
             change.kept =
                 "all state; windows that are open keep what they hold, records from then "
                 "on follow the new text";
+        } else if (change.key == "source.start") {
+            change.kept = "all state; where to begin counts only for a state that begins";
         } else if (change.key == "source.partitions") {
             change.kept = "all state; positions of partitions that are left out are kept";
         }

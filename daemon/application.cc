@@ -30,6 +30,7 @@ namespace {
 constexpr std::int64_t kGateMsUntilEnd = 60'000;
 constexpr std::int64_t kExtendMs = 30'000;
 constexpr std::int64_t kStallMs = 10'000;
+constexpr std::int64_t kLastWordsMs = 1000;
 
 std::string boot_id() {
     std::random_device random;
@@ -82,19 +83,23 @@ void Application::request_stop(const std::string& why, Ending::Farewell farewell
     bells_.main.ring();
 }
 
-void Application::request_stop(const StopRequest& request) {
+void Application::request_stop(StopRequest request) {
     using Farewell = Ending::Farewell;
+    if (request.done) {
+        std::lock_guard guard(stop_waiting_mutex_);
+        stop_waiting_.push_back(std::move(request.done));
+    }
+    const Farewell farewell = !request.savepoint   ? Farewell::policy
+                              : *request.savepoint ? Farewell::savepoint
+                                                   : Farewell::no_savepoint;
     if (request.drain && requests_.serving()) {
-        ending_.farewell =
-            request.savepoint.value_or(false) ? Farewell::savepoint : Farewell::no_savepoint;
+        ending_.farewell = farewell;
         ending_.drain_requested = true;
         log_info("draining: what the log holds now is read, every window closes");
         bells_.watch.ring();
         return;
     }
-    request_stop("stop command", !request.savepoint   ? Farewell::policy
-                                 : *request.savepoint ? Farewell::savepoint
-                                                      : Farewell::no_savepoint);
+    request_stop("stop command", farewell);
 }
 
 int Application::leave(int exit_code, const std::string& text) {
@@ -103,6 +108,21 @@ int Application::leave(int exit_code, const std::string& text) {
     } else {
         log_error(text, {{"exit_code", exit_code}});
         notify_.failed(text, exit_code);
+    }
+    std::vector<Done> waiting;
+    {
+        std::lock_guard lock(stop_waiting_mutex_);
+        waiting.swap(stop_waiting_);
+    }
+    if (!waiting.empty()) {
+        const std::string verdict = nlohmann::ordered_json{
+            {"exit_code", exit_code},
+            {"savepoint", stop_savepoint_},
+            {"text", text}}.dump();
+        for (Done& done : waiting) {
+            done(verdict);
+        }
+        http_->settle(kLastWordsMs);
     }
     return exit_code;
 }
@@ -267,7 +287,7 @@ bool Application::open_http() {
     http.port = pipeline_.http.port;
     HttpCallbacks callbacks;
     callbacks.status = [this] { return board_.current(); };
-    callbacks.stop = [this](const StopRequest& request) { request_stop(request); };
+    callbacks.stop = [this](StopRequest request) { request_stop(std::move(request)); };
     callbacks.savepoint = [this](std::string name, Done done) {
         requests_.savepoint(std::move(name), std::move(done));
     };
@@ -380,7 +400,8 @@ bool Application::begin_anew() {
     requests_.withdraw();
     log_->publish(engine_->coordinator().report().checkpoints.committed_offsets);
     running_ = false;
-    if (ending_.draining.exchange(false)) {
+    const bool ends_known = ending_.take_drain_ends().has_value();
+    if (ending_.draining.exchange(false) || ends_known) {
         ending_.drain_requested = true;  // whoever had begun it is gone: it begins again
     }
     watch_.reset();
@@ -394,8 +415,7 @@ bool Application::begin_anew() {
         status.config_hash = pipeline_.config_hash;
         status.partitions.clear();
     });
-    log_info("the edited settings are in force");
-    reloads_.in_force();
+    reloaded_ = true;
     return open_engine();
 }
 
@@ -532,6 +552,11 @@ bool Application::begin() {
     threads_->begin();
     running_ = true;
     requests_.serve(*engine_);
+    if (std::exchange(reloaded_, false)) {
+        log_info("the edited settings are in force");
+        reloads_.in_force();
+    }
+    refresh_status(true);  // nobody is to see the gate open and the daemon not ready
     return true;
 }
 
@@ -554,6 +579,7 @@ void Application::supervise() {
     bool stop_passed_on = false;
     while (!is_over()) {
         answer_reload();
+        begin_drain();
         const bool draining = ending_.draining;
         if ((ending_.requested || draining) && !stop_passed_on) {
             stop_passed_on = ending_.requested;
@@ -608,6 +634,16 @@ void Application::answer_reload() {
     }
 }
 
+// It may be over at once: what it ends with is said first.
+void Application::begin_drain() {
+    if (auto ends = ending_.take_drain_ends()) {
+        ending_.draining = true;
+        pass_stop_on();
+        engine_->coordinator().request_drain(std::move(*ends));
+        bells_.coordinator.ring();
+    }
+}
+
 // Before the first time that the daemon was ready there is nothing that a savepoint would say and
 // the last snapshot does not.
 void Application::pass_stop_on() {
@@ -648,8 +684,8 @@ void Application::tell_progress() {
 // ---- status
 // ---------------------------------------------------------------------------------------------------
 
-void Application::refresh_status() {
-    if (!board_.due()) {
+void Application::refresh_status(bool at_once) {
+    if (!at_once && !board_.due()) {
         return;
     }
     Status status = board_.current();
@@ -685,7 +721,8 @@ void Application::refresh_status() {
         status.state = RunState::stopping;
     }
     const std::string from = status.restore.from;
-    if (board_.publish(std::move(status), running_)) {
+    // While other settings take over the reader is away for a moment, as it is in other trouble.
+    if (board_.publish(std::move(status), running_ || board_.was_ready())) {
         notify_.ready();
         log_info("ready", {{"restored_from", from.empty() ? "nothing" : from}});
     }
@@ -703,7 +740,7 @@ RunState Application::show_engine(Status& status) {
     status.rates = board_.rates(found.records, sink.results);
 
     std::string kafka = !found.gone.empty() ? found.gone : seen.kafka_problem;
-    if (!kafka.empty() && found.gone.empty() && !found.trouble.empty()) {
+    if (!kafka.empty() && found.gone.empty() && !kafka.contains(found.trouble)) {
         kafka += " (" + found.trouble + ")";
     }
     board_.set_condition("restore", true, "");

@@ -64,6 +64,7 @@ class Application {
     void note_settings();
     void supervise();
     bool is_over();
+    void begin_drain();
     void pass_stop_on();
     void tell_progress();
     void answer_reload();
@@ -72,10 +73,10 @@ class Application {
     int farewell();
     int leave(int exit_code, const std::string& text);
 
-    void request_stop(const StopRequest& request);       // Thread: any. Of the admin API.
+    void request_stop(StopRequest request);              // Thread: any. Of the admin API.
     void note_failure(int exit_code, std::string text);  // Thread: any. The first one counts.
     std::optional<Engine::Failure> failure() const;
-    void refresh_status();
+    void refresh_status(bool at_once = false);
     RunState show_engine(Status& status);
     void feed_watchdog();
 
@@ -102,13 +103,17 @@ class Application {
     std::optional<Watch> watch_;            // behind the gate
     std::optional<EngineThreads> threads_;  // behind the gate; they use all of the above
     bool first_engine_ = true;
-    bool running_ = false;  // behind the gate
+    bool running_ = false;   // behind the gate
+    bool reloaded_ = false;  // the next engine that runs is that of other settings
 
     std::string stop_savepoint_;  // name of the one that the stop waits for
     std::int64_t stop_begun_ms_ = 0;
     std::int64_t fed_watchdog_ms_ = 0;
     std::int64_t say_stalled_at_ms_ = 0;  // thread `stall`
     std::uint64_t shown_percent_ = 0;
+
+    std::mutex stop_waiting_mutex_;
+    std::vector<Done> stop_waiting_;  // guarded by stop_waiting_mutex_
 
     mutable std::mutex failure_mutex_;
     std::optional<Engine::Failure> failure_;  // guarded by failure_mutex_

@@ -71,9 +71,7 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
     const auto partitions = (*log)->partitions(kTimeoutMs);
     if (!partitions) {
         reachable = false;
-        const std::string reason = (*log)->last_error();
-        add(loaded, "source.brokers", Severity::error,
-            "Kafka: " + partitions.error().text + (reason.empty() ? "" : " (" + reason + ")"));
+        add(loaded, "source.brokers", Severity::error, "Kafka: " + partitions.error().text);
         return;
     }
     std::set<std::string> found;
@@ -207,10 +205,16 @@ void check_kafka_properties(Loaded& loaded) {
     if (!loaded.pipeline) {
         return;
     }
+    const config::Source& source = loaded.pipeline->source;
     for (const ingest::PropertyError& error :
-         ingest::check_properties(loaded.pipeline->source.rdkafka)) {
-        add(loaded, "source.rdkafka." + error.key, Severity::error,
-            "`" + error.key + "`: " + error.error);
+         ingest::check_properties(source.rdkafka, source.username)) {
+        const Severity severity = error.doubt ? Severity::warning : Severity::error;
+        if (error.key.empty()) {
+            add(loaded, "source.rdkafka", severity, "librdkafka: " + error.error);
+        } else {
+            add(loaded, "source.rdkafka." + error.key, severity,
+                "`" + error.key + "`: " + error.error);
+        }
     }
     if (config::has_error(loaded.diagnostics)) {
         loaded.outcome = config::Outcome::invalid;

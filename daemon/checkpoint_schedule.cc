@@ -34,9 +34,10 @@ void CheckpointSchedule::committed(std::uint64_t cpu_ns) {
     done_.store(answers_);
 }
 
-void CheckpointSchedule::skipped(std::int64_t now_ms) {
+void CheckpointSchedule::note_skipped(std::int64_t now_ms) {
     put_off(now_ms);
     wanted_ = true;
+    skipped_.store(answers_);
 }
 
 void CheckpointSchedule::put_off(std::int64_t now_ms) { earliest_ms_ = now_ms + kPutOffMs; }

@@ -1,8 +1,8 @@
 // When a checkpoint is due: by the clock, because somebody asked for one, or because the last one
 // was skipped.
 //
-// Thread: request() and done() any; everything else one (coordinator). Instants on the steady
-// clock, in ms.
+// Thread: request(), done() and skipped(ticket) any; everything else one (coordinator). Instants on
+// the steady clock, in ms.
 #pragma once
 
 #include <atomic>
@@ -23,6 +23,8 @@ class CheckpointSchedule {
     // committed.
     std::uint64_t request() { return requested_.fetch_add(1) + 1; }
     bool done(std::uint64_t ticket) const { return done_.load() >= ticket; }
+    // It began and was skipped; it is tried again by itself. Thread: any.
+    bool skipped(std::uint64_t ticket) const { return skipped_.load() >= ticket; }
 
     // Looks at the clock and the requests.
     void look(std::int64_t now_ms);
@@ -36,7 +38,7 @@ class CheckpointSchedule {
     // It is committed, and took this CPU time. The next one comes later the more that was.
     void committed(std::uint64_t cpu_ns);
     // It was skipped: one stays wanted.
-    void skipped(std::int64_t now_ms);
+    void note_skipped(std::int64_t now_ms);
     // None begins for a second.
     void put_off(std::int64_t now_ms);
 
@@ -51,6 +53,7 @@ class CheckpointSchedule {
     std::uint64_t answers_ = 0;  // requests that the newest one answers
     std::atomic<std::uint64_t> requested_ = 0;
     std::atomic<std::uint64_t> done_ = 0;
+    std::atomic<std::uint64_t> skipped_ = 0;
 };
 
 }  // namespace sluice::daemon

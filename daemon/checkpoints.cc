@@ -211,9 +211,11 @@ void Checkpoints::fill_snapshot(state::SnapshotJob& job, const Undertaking& seal
         parts_.store.set_reductions(job.meta.reductions);
     }
     job.before_commit = [this](state::CheckpointMeta& meta) {
-        for (std::uint32_t r = 0;
-             SLUICE_MUTANT(FRONTIER_AFTER_SEALS) && r < frame_.reductions.size(); ++r) {
-            meta.reductions[r].acknowledged = parts_.sink.acknowledged(r);
+        if (SLUICE_MUTANT(FRONTIER_AFTER_SEALS)) {
+            const auto frontiers = acknowledged();  // behind a reload the meta may have others
+            for (std::size_t r = 0; r < std::min(frontiers.size(), meta.reductions.size()); ++r) {
+                meta.reductions[r].acknowledged = frontiers[r];
+            }
         }
         return parts_.dead_letters.sync();
     };
@@ -236,10 +238,12 @@ std::optional<Checkpoints::Settled> Checkpoints::take_settled() {
         note_savepoint(sealing, *result);
         parts_.savepoint_frozen();
     } else if (result->outcome == state::SnapshotResult::Outcome::skipped) {
-        schedule_.skipped(parts_.clock.steady_ms());
-        std::lock_guard lock(mutex_);
-        report_.problem = result->error.text;
-        ++report_.failed;
+        {
+            std::lock_guard lock(mutex_);
+            report_.problem = result->error.text;
+            ++report_.failed;
+        }
+        schedule_.note_skipped(parts_.clock.steady_ms());
     } else if (result->kind == Kind::checkpoint) {
         note_checkpoint(sealing, *result);
     }

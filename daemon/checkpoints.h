@@ -65,6 +65,8 @@ class Checkpoints {
     // ---- requests; thread: any
     std::uint64_t request() { return schedule_.request(); }
     bool done(std::uint64_t ticket) const { return schedule_.done(ticket); }
+    // It began and was skipped, report().problem says why; it is tried again by itself.
+    bool skipped(std::uint64_t ticket) const { return schedule_.skipped(ticket); }
     SavepointRequests& savepoints() { return savepoints_; }
 
     struct Taken {

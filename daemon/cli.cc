@@ -101,7 +101,8 @@ void set_up_run(CLI::App& app, Command& command) {
     add_set(app, options.set);
     app.add_flag("--fresh", options.fresh, "forget all state and begin anew; needs --yes");
     app.add_option("--from", options.from,
-                   "begin from this savepoint's directory; over a state of its own with --fresh")
+                   "begin from this savepoint: a directory, or the name of one of its own; over a "
+                   "state that is there with --fresh")
         ->type_name("SAVEPOINT");
     app.add_flag("--yes", options.yes, "confirms what cannot be undone");
     app.add_option_function<std::string>(

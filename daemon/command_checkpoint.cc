@@ -34,7 +34,7 @@ int command_checkpoint(const CheckpointOptions& options) {
         return kExitUnreachable;
     }
     if (answer->status != 200) {
-        std::fprintf(stderr, "sluice: no checkpoint: %s", answer->body.c_str());
+        std::fprintf(stderr, "sluice: no checkpoint: %s\n", reason_in(answer->body).c_str());
         return kExitNoSnapshot;
     }
     std::fputs(options.json ? answer->body.c_str() : "checkpoint taken\n", stdout);

@@ -30,6 +30,7 @@ std::optional<std::string> contents(const fs::path& path) {
 // go while we look.
 struct InForce {
     std::string snapshot;  // path; empty: there is none
+    std::string pipeline;  // whose it is
     std::string inputs;
     std::map<std::string, std::string> settings;  // those that no snapshot holds
     std::string problem;
@@ -43,7 +44,12 @@ InForce settings_in_force(const fs::path& state) {
         for (const auto& entry : fs::directory_iterator(state / folder, error)) {
             const auto text = contents(entry.path() / "MANIFEST.json");
             const auto meta = text ? state::parse_manifest(*text) : model::invalid("");
-            if (meta && (found.snapshot.empty() || meta->number > newest.number)) {
+            // What was made by tools, or is another pipeline's, was never in force here.
+            if (!meta || meta->provenance != state::Provenance::taken ||
+                (!found.snapshot.empty() && meta->pipeline != newest.pipeline)) {
+                continue;
+            }
+            if (found.snapshot.empty() || meta->number > newest.number) {
                 newest = *meta;
                 found.snapshot = entry.path();
             }
@@ -52,6 +58,7 @@ InForce settings_in_force(const fs::path& state) {
     if (found.snapshot.empty()) {
         return found;
     }
+    found.pipeline = newest.pipeline;
     if (const auto inputs = contents(fs::path(found.snapshot) / ("INPUTS-" + newest.inputs))) {
         found.inputs = *inputs;
     } else {
@@ -114,12 +121,13 @@ int command_plan(const PlanOptions& options) {
         }
         return kExitOk;
     }
-    const auto from = config::recorded_pipeline(in_force.inputs, to);
+    auto from = config::recorded_pipeline(in_force.inputs, to);
     if (!from) {
         std::fprintf(stderr, "sluice: %s: %s\n", in_force.snapshot.c_str(),
                      from.error().text.c_str());
         return kExitDamaged;
     }
+    from->name = in_force.pipeline;
     const config::Decisions decisions{{options.drop_state.begin(), options.drop_state.end()},
                                       options.renamed};
     config::Edit edit = config::compare(*from, to, decisions, in_force.settings);

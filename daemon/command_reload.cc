@@ -20,7 +20,7 @@ int command_reload(const ReloadOptions& options) {
         return kExitUnreachable;
     }
     if (answer->status != 200 && answer->status != 202) {
-        std::fprintf(stderr, "sluice: no reload: %s", answer->body.c_str());
+        std::fprintf(stderr, "sluice: no reload: %s\n", reason_in(answer->body).c_str());
         return kExitUnreachable;
     }
     if (options.json) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "config/units.h"
 #include "daemon/commands.h"
@@ -22,6 +23,8 @@ namespace {
 constexpr std::int64_t kTimeoutMs = 5'000;
 constexpr auto kLookEvery = std::chrono::milliseconds(100);
 constexpr auto kPace = std::chrono::milliseconds(10);
+// The status is made anew now and then: what it does not name for so long is not there any more.
+constexpr auto kGoneAfter = std::chrono::seconds(3);
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -35,15 +38,6 @@ state::StateLock::Patience short_patience() {
 int say(int exit_code, const std::string& text) {
     std::fprintf(stderr, "sluice: %s\n", text.c_str());
     return exit_code;
-}
-
-// The text of {"error": "…"}, or the whole.
-std::string reason_in(const std::string& body) {
-    const auto answer = nlohmann::json::parse(body, nullptr, false);
-    if (answer.is_object() && answer.contains("error") && answer["error"].is_string()) {
-        return answer["error"].get<std::string>();
-    }
-    return body;
 }
 
 // A line that overwrites itself, at a terminal only.
@@ -66,11 +60,12 @@ class Progress {
         std::fprintf(stderr, "\r\033[K%s", line.c_str());
         shown_ = true;
     }
-    ~Progress() {
-        if (shown_) {
+    void clear() {
+        if (std::exchange(shown_, false)) {
             std::fputs("\r\033[K", stderr);
         }
     }
+    ~Progress() { clear(); }
 
  private:
     const bool terminal_ = isatty(STDERR_FILENO) == 1;
@@ -98,21 +93,36 @@ void print_savepoint(const std::string& name, const state::CheckpointSummary& in
 // Frozen: waits until the daemon has made it stand alone.
 int wait_for_completion(const Target& target, const std::string& name, bool json) {
     Progress progress;
+    auto named = std::chrono::steady_clock::now();
+    auto at_work = named;
     while (true) {
+        const auto now = std::chrono::steady_clock::now();
         const auto answer = ask(target, "GET", "/status", kTimeoutMs);
         const auto status =
             answer ? status_from_json(answer->body) : std::unexpected(answer.error());
         if (!status) {
+            progress.clear();
             return say(kExitUnreachable, "the savepoint " + name +
                                              " is taken; the daemon is gone before it was "
                                              "complete, and goes on with it at the next start: " +
                                              status.error().text);
         }
+        if (status->completion.name == name) {
+            at_work = now;
+        }
+        // Another one's problem is ours if it keeps ours from its turn.
+        const std::string& problem = status->completion.problem;
+        const bool stuck =
+            problem.starts_with(name + ": ") || (!problem.empty() && now - at_work > kGoneAfter);
         for (const CheckpointStatus& one : status->checkpoints) {
-            const bool over = status->completion.settled || !status->completion.problem.empty();
-            if (one.kind == "savepoint" && base_name(one.path) == name && over) {
-                if (!status->completion.problem.empty()) {
-                    static_cast<void>(say(kExitOk, "not complete: " + status->completion.problem));
+            if (one.kind != "savepoint" || base_name(one.path) != name) {
+                continue;
+            }
+            named = now;
+            if (status->completion.settled || stuck) {
+                progress.clear();
+                if (stuck) {
+                    static_cast<void>(say(kExitOk, "not complete: " + problem));
                 }
                 state::CheckpointSummary info;
                 info.id = one.id;
@@ -121,6 +131,11 @@ int wait_for_completion(const Target& target, const std::string& name, bool json
                 print_savepoint(name, info, one.shared_bytes, json);
                 return kExitOk;
             }
+        }
+        if (now - named > kGoneAfter) {
+            progress.clear();
+            return say(kExitNoSnapshot,
+                       "the savepoint " + name + " was given up or removed before it was complete");
         }
         if (status->completion.name == name) {
             progress.show(name, status->completion.bytes, status->completion.total_bytes,
@@ -182,11 +197,13 @@ int take_offline(const Target& target, const SavepointOptions& options) {
             progress.show(name, at.done_bytes, at.total_bytes, at.bytes_per_second);
         }
         const auto report = completion.report();
-        if (!report.problem.empty()) {
-            static_cast<void>(say(kExitOk, "not complete: " + report.problem));
-        } else if (!report.settled) {
+        if (report.problem.empty() && !report.settled) {
             std::this_thread::sleep_for(kPace);  // the rate is used up
             continue;
+        }
+        progress.clear();
+        if (!report.problem.empty()) {
+            static_cast<void>(say(kExitOk, "not complete: " + report.problem));
         }
         for (const auto& one : report.savepoints) {
             if (one.name == name) {

@@ -4,6 +4,8 @@
 #include "daemon/commands.h"
 #include "daemon/exit_code.h"
 #include "daemon/snapshot_tool.h"
+#include "state/store/catalogue.h"
+#include "state/tools/disk_usage.h"
 #include "state/tools/portable_file.h"
 #include "state/tools/snapshot.h"
 
@@ -22,7 +24,7 @@ void print_json(const ordered_json& value) {
     std::printf("%s\n", value.dump(1, ' ', true, ordered_json::error_handler_t::replace).c_str());
 }
 
-// A portable stream that is a file, or stdin.
+// A portable stream that is a file, a pipe, or stdin.
 struct Stream {
     std::unique_ptr<state::ByteSource> source;
     std::unique_ptr<state::PortableReader> reader;  // behind what it reads from
@@ -31,24 +33,15 @@ struct Stream {
 
 model::Result<Stream> open_stream(SnapshotTool& tool, const std::string& path) {
     Stream stream;
-    if (path == "-") {
-        stream.source = std::make_unique<InputSource>();
-    } else {
-        TRY(file, state::FileSource::open(tool.disk(), path));
-        stream.bytes = file->size();
-        stream.source = std::move(file);
-    }
+    TRY(opened, tool.source(path));
+    stream.source = std::move(opened.bytes);
+    stream.bytes = opened.size;
     auto reader = state::PortableReader::open(*stream.source, SnapshotTool::threads());
     if (!reader) {
         return model::fail(reader.error().kind, path + ": " + reader.error().text);
     }
     stream.reader = std::move(*reader);
     return stream;
-}
-
-bool is_directory(SnapshotTool& tool, const std::string& path) {
-    const auto facts = tool.disk().info(path);
-    return facts && facts->directory;
 }
 
 // ---- inspect
@@ -124,7 +117,7 @@ void print_meta(const CheckpointMeta& meta, const std::string& path, const std::
 }
 
 int inspect(SnapshotTool& tool, const SnapshotOptions& options) {
-    if (is_directory(tool, options.path)) {
+    if (is_directory(options.path)) {
         const auto snapshot = state::Snapshot::open(tool.disk(), options.path);
         if (!snapshot) {
             return tool.fail(snapshot.error());
@@ -144,52 +137,103 @@ int inspect(SnapshotTool& tool, const SnapshotOptions& options) {
 
 // ---- verify
 
-int verify(SnapshotTool& tool, const SnapshotOptions& options) {
+struct Verified {
+    std::string path;
+    model::Status status;
     std::uint64_t bytes = 0;
     std::size_t files = 1;
-    model::Status status;
-    if (is_directory(tool, options.path)) {
-        const auto snapshot = state::Snapshot::open(tool.disk(), options.path);
-        status = snapshot ? (*snapshot)->verify(tool.progress("bytes"))
-                          : model::Status(std::unexpected(snapshot.error()));
-        if (status) {
-            bytes = (*snapshot)->bytes();
-            files = (*snapshot)->meta().files.size() + 1;
+};
+
+Verified verify_directory(SnapshotTool& tool, const std::string& path) {
+    Verified outcome{path, {}, 0, 1};
+    const auto snapshot = state::Snapshot::open(tool.disk(), path);
+    outcome.status = snapshot ? (*snapshot)->verify(tool.progress("bytes"))
+                              : model::Status(std::unexpected(snapshot.error()));
+    if (outcome.status) {
+        outcome.bytes = (*snapshot)->bytes();
+        outcome.files = (*snapshot)->meta().files.size() + 1;
+    }
+    return outcome;
+}
+
+Verified verify_stream(SnapshotTool& tool, const std::string& path) {
+    Verified outcome{path, {}, 0, 1};
+    auto stream = open_stream(tool, path);
+    if (!stream) {
+        outcome.status = std::unexpected(stream.error());
+        return outcome;
+    }
+    const auto progress = tool.progress("bytes");
+    auto& reader = *stream->reader;
+    do {
+        outcome.status = reader.next();
+        if (progress && stream->bytes != 0) {
+            progress(reader.position(), stream->bytes);
         }
-    } else {
-        auto stream = open_stream(tool, options.path);
-        if (!stream) {
-            status = std::unexpected(stream.error());
-        } else {
-            const auto progress = tool.progress("bytes");
-            auto& reader = *stream->reader;
-            do {
-                status = reader.next();
-                if (progress && stream->bytes != 0) {
-                    progress(reader.position(), stream->bytes);
-                }
-            } while (status && reader.valid());
-            if (!status) {
-                status =
-                    model::fail(status.error().kind, options.path + ": " + status.error().text);
-            }
-            bytes = reader.position();
-        }
+    } while (outcome.status && reader.valid());
+    if (!outcome.status) {
+        outcome.status =
+            model::fail(outcome.status.error().kind, path + ": " + outcome.status.error().text);
     }
-    if (options.json) {
-        print_json({{"path", options.path},
-                    {"ok", status.has_value()},
-                    {"bytes", bytes},
-                    {"error", status ? "" : status.error().text}});
+    outcome.bytes = reader.position();
+    return outcome;
+}
+
+ordered_json to_json(const Verified& one) {
+    return {{"path", one.path},
+            {"ok", one.status.has_value()},
+            {"bytes", one.bytes},
+            {"error", one.status ? "" : one.status.error().text}};
+}
+
+int print_verified(const SnapshotTool& tool, const Verified& one, bool silent) {
+    if (!one.status) {
+        return tool.fail(one.status.error());
     }
-    if (!status) {
-        return tool.fail(status.error());
-    }
-    if (!options.json) {
-        std::printf("%s: whole, %llu bytes in %zu files\n", options.path.c_str(),
-                    static_cast<unsigned long long>(bytes), files);
+    if (!silent) {
+        std::printf("%s: whole, %llu bytes in %zu files\n", one.path.c_str(),
+                    static_cast<unsigned long long>(one.bytes), one.files);
     }
     return kExitOk;
+}
+
+// All that are in a state directory, or in another folder of snapshots.
+int verify_all(SnapshotTool& tool, const std::vector<std::string>& paths, bool as_json) {
+    auto list = ordered_json::array();
+    int exit_code = kExitOk;
+    for (const std::string& path : paths) {
+        const Verified one = verify_directory(tool, path);
+        if (!one.status && !tool.disk().info(path + "/" + state::kManifestName)) {
+            continue;  // removed meanwhile
+        }
+        list.push_back(to_json(one));
+        if (const int its = print_verified(tool, one, as_json); its != kExitOk) {
+            exit_code = its;
+        }
+    }
+    if (as_json) {
+        print_json(list);
+    }
+    return exit_code;
+}
+
+int verify(SnapshotTool& tool, const SnapshotOptions& options) {
+    const bool directory = options.path != "-" && is_directory(options.path);
+    if (directory && !tool.disk().info(options.path + "/" + state::kManifestName)) {
+        const auto snapshots = state::snapshots_in(tool.disk(), options.path);
+        if (!snapshots) {
+            return tool.fail(snapshots.error());
+        }
+        if (!snapshots->empty()) {
+            return verify_all(tool, *snapshots, options.json);
+        }
+    }
+    const Verified one =
+        directory ? verify_directory(tool, options.path) : verify_stream(tool, options.path);
+    if (options.json) {
+        print_json(to_json(one));
+    }
+    return print_verified(tool, one, options.json);
 }
 
 // ---- export, import
@@ -262,24 +306,16 @@ int import_stream(SnapshotTool& tool, const SnapshotOptions& options) {
     if (auto claimed = tool.claim(options.destination); !claimed) {
         return tool.fail(claimed.error());
     }
-    if (is_directory(tool, options.path)) {
+    if (is_directory(options.path)) {
         return tool.fail(kExitUsage, options.path +
                                          ": is a directory; a savepoint's directory is taken as it "
                                          "is, only portable streams are imported");
     }
-    std::unique_ptr<state::ByteSource> source;
-    std::uint64_t bytes = 0;
-    if (options.path == "-") {
-        source = std::make_unique<InputSource>();
-    } else {
-        auto file = state::FileSource::open(tool.disk(), options.path);
-        if (!file) {
-            return tool.fail(file.error());
-        }
-        bytes = (*file)->size();
-        source = std::move(*file);
+    const auto source = tool.source(options.path);
+    if (!source) {
+        return tool.fail(source.error());
     }
-    Watched watched(*source, tool.progress("bytes"), bytes);
+    Watched watched(*source->bytes, tool.progress("bytes"), source->size);
     const auto imported = [&]() -> model::Result<CheckpointMeta> {
         TRY(reader, state::PortableReader::open(watched, SnapshotTool::threads()));
         TRY(meta, state::import_stream(*reader, tool.disk(), options.destination,

@@ -13,7 +13,7 @@
 #include "state/tools/import_lines.h"
 #include "state/tools/lines.h"
 #include "state/tools/new_snapshot.h"
-#include "state/tools/portable_file.h"
+#include "state/tools/portable.h"
 #include "state/tools/shapes.h"
 #include "state/tools/snapshot.h"
 
@@ -23,11 +23,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t kOutputBytes = 256 << 10;
-
-bool is_directory(SnapshotTool& tool, const std::string& path) {
-    const auto facts = tool.disk().info(path);
-    return facts && facts->directory;
-}
 
 unsigned long long number(std::uint64_t v) { return v; }
 
@@ -79,7 +74,7 @@ model::Status dump(SnapshotTool& tool, const StateOptions& options) {
         }
     };
     const auto& path = options.paths[0];
-    if (is_directory(tool, path)) {
+    if (is_directory(path)) {
         TRY(snapshot, state::Snapshot::open(tool.disk(), path));
         begin(snapshot->meta(), snapshot->inputs_text());
         const state::Shapes shapes(snapshot->meta(), snapshot->inputs_text());
@@ -87,15 +82,9 @@ model::Status dump(SnapshotTool& tool, const StateOptions& options) {
         TRY(rows, snapshot->rows(only));
         return dump_rows(*rows, shapes, only, out);
     }
-    std::unique_ptr<state::ByteSource> source;
-    if (path == "-") {
-        source = std::make_unique<InputSource>();
-    } else {
-        TRY(file, state::FileSource::open(tool.disk(), path));
-        source = std::move(file);
-    }
+    TRY(source, tool.source(path));
     const auto stream = [&]() -> model::Status {
-        TRY(reader, state::PortableReader::open(*source));
+        TRY(reader, state::PortableReader::open(*source.bytes));
         begin(reader->meta(), reader->inputs_text());
         const state::Shapes shapes(reader->meta(), reader->inputs_text());
         TRY(only, number_of(shapes, options.reduction));
@@ -137,10 +126,9 @@ model::Result<bool> get_from(SnapshotTool& tool, const std::string& path,
 
 int get(SnapshotTool& tool, const StateOptions& options) {
     auto path = options.paths[0];
-    const bool live =
-        !is_directory(tool, path) || !tool.disk().info(path + "/" + state::kManifestName);
+    const bool live = !is_directory(path) || !tool.disk().info(path + "/" + state::kManifestName);
     if (live) {
-        if (is_directory(tool, path)) {
+        if (is_directory(path)) {
             return tool.fail(kExitDamaged,
                              path + ": is no snapshot, it has no " + state::kManifestName);
         }

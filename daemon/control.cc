@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "config/load.h"
 #include "daemon/exit_code.h"
@@ -183,6 +184,14 @@ std::expected<Target, TargetError> find_target(const std::string& text,
         }
     }
     return target;
+}
+
+std::string reason_in(const std::string& body) {
+    const auto answer = nlohmann::json::parse(body, nullptr, false);
+    if (answer.is_object() && answer.contains("error") && answer["error"].is_string()) {
+        return answer["error"].get<std::string>();
+    }
+    return body.substr(0, body.find_last_not_of('\n') + 1);
 }
 
 model::Result<ControlAnswer> ask(const Target& target, const std::string& method,

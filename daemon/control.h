@@ -47,6 +47,9 @@ struct ControlAnswer {
     std::int64_t pid = 0;  // of the daemon, by the socket's peer credentials
 };
 
+// The text of {"error": "…"}, or the whole, without the newline at its end.
+std::string reason_in(const std::string& body);
+
 // One request over the first socket of `target` that accepts. Blocks, at most `timeout_ms` (0: for
 // ever) without a byte of answer. Errors: unavailable, naming the sockets tried.
 model::Result<ControlAnswer> ask(const Target& target, const std::string& method,

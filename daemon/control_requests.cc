@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "daemon/engine.h"
 #include "daemon/logging.h"
@@ -43,13 +44,18 @@ void ControlRequests::settle_locked() {
 }
 
 bool ControlRequests::settled(const CheckpointRequest& request) {
-    if (!engine_->coordinator().checkpoint_done(request.ticket)) {
-        return false;
+    const Coordinator& coordinator = engine_->coordinator();
+    if (coordinator.checkpoint_done(request.ticket)) {
+        const Checkpoints::Report report = coordinator.report().checkpoints;
+        const state::CheckpointSummary& info = report.last->info;
+        request.done(nlohmann::ordered_json{{"id", info.id}, {"path", info.path}}.dump());
+        return true;
     }
-    const Coordinator::Report report = engine_->coordinator().report();
-    const state::CheckpointSummary& info = report.checkpoints.last->info;
-    request.done("{\"id\":" + std::to_string(info.id) + ",\"path\":\"" + info.path + "\"}");
-    return true;
+    if (coordinator.checkpoint_skipped(request.ticket)) {
+        request.done(model::exhausted(coordinator.report().checkpoints.problem));
+        return true;
+    }
+    return false;
 }
 
 bool ControlRequests::settled(const SavepointRequest& request) {
@@ -69,8 +75,9 @@ bool ControlRequests::settled(const SavepointRequest& request) {
                            {"duration_ms", info.duration_ms},
                            {"path", info.path}});
     bells_.savepoint.ring();
-    request.done("{\"name\":\"" + request.name + "\",\"id\":" + std::to_string(info.id) +
-                 ",\"path\":\"" + info.path + "\",\"bytes\":" + std::to_string(info.bytes) + "}");
+    request.done(nlohmann::ordered_json{
+        {"name", request.name}, {"id", info.id}, {"path", info.path}, {"bytes", info.bytes}}
+                     .dump());
     return true;
 }
 

@@ -126,6 +126,7 @@ class Coordinator {
     // Returns a ticket for checkpoint_done().
     std::uint64_t request_checkpoint() { return checkpoints_.request(); }
     bool checkpoint_done(std::uint64_t ticket) const { return checkpoints_.done(ticket); }
+    bool checkpoint_skipped(std::uint64_t ticket) const { return checkpoints_.skipped(ticket); }
     // A partition that nobody reads yet: to be read from `begin` (below `until`); `empty`: it holds
     // nothing.
     struct Found {

@@ -3,6 +3,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "state/model/partition.h"
 
 namespace sluice::daemon {
 
@@ -14,6 +19,21 @@ struct Ending {
     std::atomic<Farewell> farewell = Farewell::policy;
     std::atomic<bool> drain_requested = false;  // until somebody has asked the log for its ends
     std::atomic<bool> draining = false;         // the engine knows them
+
+    // The ends of the log that a drain reads up to, between who asked for them and who tells the
+    // engine.
+    void set_drain_ends(model::Offsets ends) {
+        std::lock_guard lock(mutex_);
+        drain_ends_ = std::move(ends);
+    }
+    std::optional<model::Offsets> take_drain_ends() {
+        std::lock_guard lock(mutex_);
+        return std::exchange(drain_ends_, std::nullopt);
+    }
+
+ private:
+    std::mutex mutex_;
+    std::optional<model::Offsets> drain_ends_;  // guarded by mutex_
 };
 
 }  // namespace sluice::daemon

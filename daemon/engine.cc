@@ -218,7 +218,10 @@ bool Engine::finish_restore() {
     state::Restore::Restored restored = restore_->finish();
     store_ = std::move(restored.store);
     std::uint64_t freed = 0;
-    for (const state::Swept& swept : restore_->swept()) {
+    for (const std::string& path : restore_->swept().foreign) {
+        options_.say("left alone, it is no snapshot: " + path);
+    }
+    for (const state::Swept& swept : restore_->swept().removed) {
         options_.say("leftover removed: " + swept.path + ", " + std::to_string(swept.bytes) +
                      " bytes freed");
         freed += swept.bytes;

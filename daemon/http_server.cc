@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -129,6 +130,12 @@ class HttpServer::Running {
 
     std::uint16_t port() const { return port_; }
 
+    void settle(std::int64_t timeout_ms) const {
+        for (std::int64_t ms = 0; ms < timeout_ms && unsent_.load() > 0; ++ms) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    }
+
  private:
     class Session;
 
@@ -224,6 +231,7 @@ class HttpServer::Running {
     const model::Clock& clock_;
     std::uint16_t port_ = 0;
     std::string bound_path_;
+    std::atomic<int> unsent_ = 0;  // answers given by other threads that have not left yet
     std::set<std::shared_ptr<Waiting>> waiting_;
     // Sessions count themselves, also when io_ is destroyed with some of them: these outlive it.
     int open_local_ = 0;
@@ -365,13 +373,12 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
                                error_json("only POST")));
             return;
         }
-        if (path == "/stop") {
-            StopRequest wanted;
-            wanted.drain = parameter(query, "drain") == "yes";
-            if (const std::string_view savepoint = parameter(query, "savepoint");
-                !savepoint.empty()) {
-                wanted.savepoint = savepoint == "yes";
-            }
+        StopRequest wanted;
+        wanted.drain = parameter(query, "drain") == "yes";
+        if (const std::string_view savepoint = parameter(query, "savepoint"); !savepoint.empty()) {
+            wanted.savepoint = savepoint == "yes";
+        }
+        if (path == "/stop" && parameter(query, "wait") != "yes") {
             send(make_response(request, http::status::accepted, "application/json",
                                "{\"stopping\":true}\n"));
             server_.callbacks_.stop(wanted);
@@ -397,18 +404,21 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
         server_.waiting_.insert(waiting);
         Done done = [waiting, head = bare(request)](model::Result<std::string> outcome) {
             const std::lock_guard lock(waiting->mutex);
-            if (waiting->io == nullptr) {
+            if (waiting->io == nullptr || waiting->session == nullptr) {
                 return;
             }
+            ++waiting->session->server_.unsent_;
             asio::post(*waiting->io, [waiting, head, outcome = std::move(outcome)] {
                 const std::shared_ptr<Session> session = waiting->take();
-                if (session) {
-                    session->server_.waiting_.erase(waiting);
-                    session->finish(head, outcome);
-                }
+                session->server_.waiting_.erase(waiting);
+                session->last_words_ = true;
+                session->finish(head, outcome);
             });
         };
-        if (path == "/checkpoint") {
+        if (path == "/stop") {
+            wanted.done = std::move(done);
+            server_.callbacks_.stop(std::move(wanted));
+        } else if (path == "/checkpoint") {
             server_.callbacks_.checkpoint(std::move(done));
         } else if (path == "/reload") {
             server_.callbacks_.reload(std::move(done));
@@ -457,6 +467,9 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
             socket_, response_,
             [self = shared_from_this()](boost::system::error_code error, std::size_t) {
                 self->timer_.cancel();
+                if (std::exchange(self->last_words_, false)) {
+                    --self->server_.unsent_;
+                }
                 if (error || !self->response_.keep_alive()) {
                     boost::system::error_code ignored;
                     self->socket_.shutdown(Socket::shutdown_send, ignored);
@@ -470,6 +483,7 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
     Socket socket_;
     asio::steady_timer timer_;
     const bool local_;
+    bool last_words_ = false;  // what is being sent counts in unsent_
     boost::beast::flat_buffer buffer_{kMostHeaderBytes + kMostBodyBytes};
     std::optional<http::request_parser<http::string_body>> parser_;
     Response response_;
@@ -515,6 +529,7 @@ model::Result<std::unique_ptr<HttpServer>> HttpServer::open(const HttpSettings& 
     }
 }
 
+void HttpServer::settle(std::int64_t timeout_ms) { running_->settle(timeout_ms); }
 std::uint16_t HttpServer::port() const { return running_->port(); }
 
 }  // namespace sluice::daemon

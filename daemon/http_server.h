@@ -1,10 +1,12 @@
 // The admin API: HTTP on a Unix socket (everything) and on a TCP port (read only).
 //
 //   GET  /status /livez /readyz /metrics /     both
-//   POST /stop[?savepoint=yes|no][&drain=yes]  Unix socket only, as all that follow
+//   POST /stop[?savepoint=yes|no][&drain=yes][&wait=yes]   Unix socket only, as all that follow;
+//                                              answers at once, or when the stop is over
 //   POST /checkpoint                           answers when it is committed
-//   POST /savepoint[?name=NAME]                answers when it is frozen; it is completed behind
-//   that POST /savepoint/delete?name=NAME           answers when it is gone; given up if under way
+//   POST /savepoint[?name=NAME]                answers when it is frozen; completed behind that
+//   POST /savepoint/delete?name=NAME           answers when it is gone; given up if under way
+//   POST /reload[?wait=no]                     answers when the settings are in force, or refused
 //
 // Up before state is looked for, so that a restore can be watched. Bounded in every direction:
 // connections, bytes of a request, and time.
@@ -31,6 +33,9 @@ using Done = std::function<void(model::Result<std::string>)>;
 struct StopRequest {
     std::optional<bool> savepoint;  // none: as [savepoint] on_stop says
     bool drain = false;             // read up to where the log ends now, close every window
+    // Gets {"exit_code","savepoint","text"} as the last thing before the process leaves; none:
+    // nobody waits.
+    Done done = {};
 };
 
 struct HttpCallbacks {
@@ -70,6 +75,10 @@ class HttpServer {
     HttpServer& operator=(const HttpServer&) = delete;
 
     std::uint16_t port() const;  // TCP, 0 when off
+
+    // Blocks until every answer that was given has left, at most for `timeout_ms`. Thread: any but
+    // `admin`.
+    void settle(std::int64_t timeout_ms);
 
  private:
     class Running;

@@ -28,7 +28,8 @@ std::expected<std::string, TargetError> taken_now(const Target& target) {
         return std::unexpected(TargetError{kExitUnreachable, taken.error().text});
     }
     if (taken->status != 200) {
-        return std::unexpected(TargetError{kExitNoSnapshot, "no checkpoint: " + taken->body});
+        return std::unexpected(
+            TargetError{kExitNoSnapshot, "no checkpoint: " + reason_in(taken->body)});
     }
     // Of this answer: the status is made anew only now and then, and may not have it yet.
     const auto answer = nlohmann::json::parse(taken->body, nullptr, false);

@@ -24,7 +24,7 @@ void refuse_all(const std::vector<Done>& requests, int exit_code, const std::str
     log_warning("no reload", {{"reason", reason}});
     const nlohmann::json verdict = {
         {"applied", false}, {"exit_code", exit_code}, {"reason", reason}};
-    answer_all(requests, verdict.dump() + "\n");
+    answer_all(requests, verdict.dump());
 }
 
 }  // namespace
@@ -72,7 +72,11 @@ std::shared_ptr<config::Pipeline> ReloadRequests::take_up(const config::Pipeline
         }
     }
     loaded.pipeline->state.directory = current.state.directory;
-    verdict_ = verdict.dump() + "\n";
+    loaded.pipeline->state.io = current.state.io;
+    loaded.pipeline->dead_letter = current.dead_letter;
+    loaded.pipeline->http = current.http;
+    loaded.pipeline->log = current.log;
+    verdict_ = verdict.dump();
     settings_ = std::make_shared<config::Pipeline>(std::move(*loaded.pipeline));
     waiting_ = std::move(requests);
     log_info("reload", {{"changes", edit.changes.size()}});

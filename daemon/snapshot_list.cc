@@ -1,9 +1,13 @@
 #include "daemon/snapshot_list.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "config/units.h"
 #include "daemon/status.h"
@@ -13,6 +17,8 @@
 
 namespace sluice::daemon {
 namespace {
+
+using nlohmann::json;
 
 constexpr std::int64_t kTimeoutMs = 5'000;
 
@@ -37,7 +43,7 @@ ListedSnapshot listed(const state::CheckpointSummary& from) {
     one.kind = savepoint ? "savepoint" : "checkpoint";
     one.owner = savepoint ? "user" : "sluice";
     one.name = base_name(from.path);
-    one.taken = model::parse_rfc3339(from.taken).value_or(0);
+    one.taken = model::parse_rfc3339(from.taken);
     one.bytes = from.bytes;
     one.own_bytes = from.new_bytes;
     one.shared_bytes = from.bytes - std::min(from.bytes, from.new_bytes);
@@ -45,27 +51,72 @@ ListedSnapshot listed(const state::CheckpointSummary& from) {
     return one;
 }
 
+// What a look at names, sizes and the ends of files shows. Not there any more: removed meanwhile.
+std::optional<std::string> damage_of(state::Disk& disk, state::Catalogue& catalogue,
+                                     const state::CatalogueEntry& entry) {
+    const auto valid = catalogue.validate(entry);
+    if (!valid && !disk.info(entry.path + "/" + state::kManifestName)) {
+        return std::nullopt;
+    }
+    return valid ? "" : valid.error().text;
+}
+
+// Where a folder of snapshots is that of a state, the state.
+state::StatePaths paths_of(const std::string& directory, const std::string& savepoint_folder) {
+    std::error_code error;
+    const auto whole = std::filesystem::canonical(directory, error);
+    const auto parent = whole.parent_path();
+    if (!error && ((whole.filename() == "checkpoints") ||
+                   (whole.filename() == "savepoints" &&
+                    std::filesystem::exists(parent / "checkpoints", error)))) {
+        return {parent, savepoint_folder};
+    }
+    const state::StatePaths paths{directory, savepoint_folder};
+    if (std::filesystem::exists(paths.checkpoints(), error) ||
+        std::filesystem::exists(paths.savepoints(), error)) {
+        return paths;
+    }
+    return {directory + "/.", directory};  // a folder of savepoints
+}
+
 model::Result<std::vector<ListedSnapshot>> read_directory(const std::string& directory,
                                                           const std::string& savepoint_folder) {
     TRY(opened, state::open_disk({.backend = config::IoBackend::threads}));
-    state::StatePaths paths{directory, savepoint_folder};
-    if (!std::filesystem::exists(paths.checkpoints()) &&
-        !std::filesystem::exists(paths.savepoints())) {
-        paths = {directory + "/.", directory};  // a folder of savepoints
-    }
-    state::Catalogue catalogue(*opened.disk, paths);
+    state::Disk& disk = *opened.disk;
+    state::Catalogue catalogue(disk, paths_of(directory, savepoint_folder));
     std::vector<ListedSnapshot> all;
-    TRY(checkpoints, catalogue.describe());
-    for (const auto& one : checkpoints) {
+    TRY(checkpoints, catalogue.list());
+    for (const auto& one : catalogue.describe(checkpoints)) {
         all.push_back(listed(one));
     }
-    TRY(savepoints, state::describe_savepoints(*opened.disk, catalogue));
+    TRY(savepoints, state::describe_savepoints(disk, catalogue));
     for (const auto& one : savepoints) {
         all.push_back(listed(one.info));
-        all.back().damage = one.damage;
     }
-    std::stable_sort(all.begin(), all.end(),
-                     [](const auto& a, const auto& b) { return a.taken > b.taken; });
+    TRY(entries, catalogue.list_savepoints());
+    std::move(checkpoints.begin(), checkpoints.end(), std::back_inserter(entries));
+    for (const auto& entry : entries) {
+        const auto damage = damage_of(disk, catalogue, entry);
+        auto known = std::ranges::find(all, entry.path, &ListedSnapshot::path);
+        if (!damage) {
+            if (known != all.end()) {
+                all.erase(known);
+            }
+            continue;
+        }
+        if (known == all.end()) {  // a checkpoint that nobody can use
+            state::CheckpointSummary summary;
+            summary.path = entry.path;
+            summary.bytes = summary.new_bytes = entry.manifest_bytes;
+            all.push_back(listed(summary));
+            known = std::prev(all.end());
+        }
+        known->damage = *damage;
+    }
+    // What nobody knows the time of comes first: it wants to be seen.
+    std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+        return a.taken.value_or(model::kAfterAll) > b.taken.value_or(model::kAfterAll);
+    });
     return all;
 }
 
@@ -75,6 +126,13 @@ model::Result<std::vector<ListedSnapshot>> list_snapshots(const Target& target) 
     const auto answer = ask(target, "GET", "/status", kTimeoutMs);
     if (answer) {
         TRY(status, status_from_json(answer->body));
+        // The disk says more than the daemon's last look at it, if it can be read.
+        if (access((status.state_directory + "/checkpoints").c_str(), R_OK | X_OK) == 0) {
+            const std::string own = status.state_directory + "/savepoints";
+            return read_directory(status.state_directory, status.savepoint_directory == own
+                                                              ? ""
+                                                              : status.savepoint_directory);
+        }
         std::vector<ListedSnapshot> all;
         for (const CheckpointStatus& one : status.checkpoints) {
             all.push_back(listed(one));
@@ -87,33 +145,32 @@ model::Result<std::vector<ListedSnapshot>> list_snapshots(const Target& target) 
     return read_directory(target.states.front(), target.savepoint_folder);
 }
 
-void print_snapshots(const std::vector<ListedSnapshot>& snapshots, bool json) {
-    if (json) {
+void print_snapshots(const std::vector<ListedSnapshot>& snapshots, bool as_json) {
+    if (as_json) {
         auto list = nlohmann::ordered_json::array();
         for (const ListedSnapshot& one : snapshots) {
             list.push_back({{"kind", one.kind},
                             {"owner", one.owner},
                             {"name", one.name},
-                            {"taken", config::print_time(one.taken)},
+                            {"taken", one.taken ? json(config::print_time(*one.taken)) : json()},
                             {"bytes", one.bytes},
                             {"own_bytes", one.own_bytes},
                             {"shared_bytes", one.shared_bytes},
                             {"path", one.path},
                             {"damage", one.damage}});
         }
-        std::printf("%s\n",
-                    list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+        std::printf("%s\n", list.dump(-1, ' ', false, json::error_handler_t::replace).c_str());
         return;
     }
     std::printf("%-11s %-7s %-26s %-25s %10s %10s %10s  %s\n", "KIND", "OWNER", "NAME", "TAKEN",
                 "BYTES", "OWN", "SHARED", "PATH");
     for (const ListedSnapshot& one : snapshots) {
-        std::printf("%-11s %-7s %-26s %-25s %10s %10s %10s  %s%s%s\n", one.kind.c_str(),
-                    one.owner.c_str(), one.name.c_str(), config::print_time(one.taken).c_str(),
-                    config::print_size(one.bytes).c_str(),
-                    config::print_size(one.own_bytes).c_str(),
-                    config::print_size(one.shared_bytes).c_str(), one.path.c_str(),
-                    one.damage.empty() ? "" : "  DAMAGED: ", one.damage.c_str());
+        std::printf(
+            "%-11s %-7s %-26s %-25s %10s %10s %10s  %s%s%s\n", one.kind.c_str(), one.owner.c_str(),
+            one.name.c_str(), one.taken ? config::print_time(*one.taken).c_str() : "-",
+            config::print_size(one.bytes).c_str(), config::print_size(one.own_bytes).c_str(),
+            config::print_size(one.shared_bytes).c_str(), one.path.c_str(),
+            one.damage.empty() ? "" : "  DAMAGED: ", one.damage.c_str());
     }
 }
 

@@ -1,7 +1,8 @@
-// The snapshots of a pipeline for a command to show: asked of the daemon, or read from its state
-// directory when it does not run.
+// The snapshots of a pipeline for a command to show: read from its state directory, with the damage
+// that a look at names, sizes and ends of files shows; asked of the daemon where it cannot be read.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,10 +13,10 @@
 namespace sluice::daemon {
 
 struct ListedSnapshot {
-    std::string kind;   // checkpoint, savepoint
-    std::string owner;  // sluice, user: who removes it
-    std::string name;   // a checkpoint's id
-    model::EventTime taken = 0;
+    std::string kind;                       // checkpoint, savepoint
+    std::string owner;                      // sluice, user: who removes it
+    std::string name;                       // a checkpoint's id
+    std::optional<model::EventTime> taken;  // none: not known
     std::uint64_t bytes = 0;
     std::uint64_t own_bytes = 0;     // in files that nothing else has
     std::uint64_t shared_bytes = 0;  // the rest
@@ -28,6 +29,6 @@ struct ListedSnapshot {
 model::Result<std::vector<ListedSnapshot>> list_snapshots(const Target& target);
 
 // For people, or as one JSON list.
-void print_snapshots(const std::vector<ListedSnapshot>& snapshots, bool json);
+void print_snapshots(const std::vector<ListedSnapshot>& snapshots, bool as_json);
 
 }  // namespace sluice::daemon

@@ -34,6 +34,33 @@ void allow_many_files() {
     }
 }
 
+// Read as it comes. The descriptor is closed with the process.
+class PipeSource final : public state::ByteSource {
+ public:
+    PipeSource(std::string name, int file) : name_(std::move(name)), file_(file) {}
+    model::Result<std::size_t> read(char* to, std::size_t bytes) override {
+        std::size_t done = 0;
+        while (done < bytes) {
+            const ssize_t got = ::read(file_, to + done, bytes - done);
+            if (got < 0 && errno == EINTR) {
+                continue;
+            }
+            if (got < 0) {
+                return model::unavailable(name_ + ": " + std::strerror(errno));
+            }
+            if (got == 0) {
+                break;
+            }
+            done += static_cast<std::size_t>(got);
+        }
+        return done;
+    }
+
+ private:
+    const std::string name_;
+    const int file_;
+};
+
 }  // namespace
 
 SnapshotTool::SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk)
@@ -172,22 +199,26 @@ model::Status OutputSink::write(std::string_view bytes) {
     return {};
 }
 
-model::Result<std::size_t> InputSource::read(char* to, std::size_t bytes) {
-    std::size_t done = 0;
-    while (done < bytes) {
-        const ssize_t got = ::read(STDIN_FILENO, to + done, bytes - done);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return model::unavailable(std::string("stdin: ") + std::strerror(errno));
-        }
-        if (got == 0) {
-            break;
-        }
-        done += static_cast<std::size_t>(got);
+bool is_directory(const std::string& path) {
+    struct stat facts{};
+    return stat(path.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
+}
+
+model::Result<SnapshotTool::Source> SnapshotTool::source(const std::string& path) {
+    struct stat facts{};
+    if (path == "-") {
+        return Source{std::make_unique<PipeSource>("stdin", STDIN_FILENO), 0};
     }
-    return done;
+    if (stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode)) {
+        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        if (file < 0) {
+            return model::unavailable(path + ": " + std::strerror(errno));
+        }
+        return Source{std::make_unique<PipeSource>(path, file), 0};
+    }
+    TRY(file, state::FileSource::open(*disk_, path));
+    const std::uint64_t size = file->size();
+    return Source{std::move(file), size};
 }
 
 model::Status each_input_line(const std::function<model::Status(std::string_view)>& take) {

@@ -42,6 +42,14 @@ class SnapshotTool {
     // terminal. `unit` is what is counted.
     state::Progress progress(std::string unit);
 
+    // What there is to read at `path`: a file, "-" for stdin, or something that is read as it comes
+    // (a pipe), of which no size is known: 0.
+    struct Source {
+        std::unique_ptr<state::ByteSource> bytes;
+        std::uint64_t size = 0;
+    };
+    model::Result<Source> source(const std::string& path);
+
     // From now on no other tool makes something new in the directory of `path`; the claim ends with
     // the process. Waits for one that is at it.
     model::Status claim(const std::string& path);
@@ -67,11 +75,8 @@ class OutputSink final : public state::ByteSink {
     std::uint64_t written_ = 0;
 };
 
-// stdin.
-class InputSource final : public state::ByteSource {
- public:
-    model::Result<std::size_t> read(char* to, std::size_t bytes) override;
-};
+// As SnapshotTool::readable() sees it: a link to a directory is one.
+bool is_directory(const std::string& path);
 
 // Calls `take` for every line of stdin, without its end. Errors: invalid (a line longer than 64
 // MiB), unavailable, those of `take`.

@@ -42,9 +42,8 @@ void Watch::step() {
         for (std::size_t i = 0; i < asked.size(); ++i) {
             ends[asked[i]] = (*ranges)[i].end;
         }
-        parts_.ending.draining = true;
-        parts_.engine.coordinator().request_drain(std::move(ends));
-        parts_.bells.coordinator.ring();
+        parts_.ending.set_drain_ends(std::move(ends));
+        parts_.bells.main.ring();
     }
     parts_.dead_letters.flush();
     const std::int64_t now = parts_.clock.steady_ms();

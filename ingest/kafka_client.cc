@@ -21,7 +21,7 @@ void log_line(const rd_kafka_t* client, int level, const char*, const char* text
 
 void error_event(rd_kafka_t* client, int error, const char* reason, void*) {
     if (auto* owner = static_cast<ClientOwner*>(rd_kafka_opaque(client))) {
-        owner->on_error(text_of(static_cast<rd_kafka_resp_err_t>(error)) + ": " + reason);
+        owner->on_error(error, text_of(static_cast<rd_kafka_resp_err_t>(error)) + ": " + reason);
     }
 }
 
@@ -51,10 +51,7 @@ model::Result<Conf> make_conf(const KafkaLogSettings& settings, std::uint64_t pa
         {"max.partition.fetch.bytes", std::to_string(std::min(queue, kFetchBytes))},
         {"client.id", "sluice"},
     };
-    if (!settings.username.empty()) {
-        all["security.protocol"] = "sasl_ssl";
-        all["sasl.mechanism"] = "PLAIN";
-    }
+    all.merge(credentials(settings.username, settings.password));
     if (rd_kafka_version() >= kVersionWithBackoffSetting) {
         all["fetch.queue.backoff.ms"] = "2";
     }
@@ -67,10 +64,6 @@ model::Result<Conf> make_conf(const KafkaLogSettings& settings, std::uint64_t pa
                                  : key == "fetch.message.max.bytes" ? "max.partition.fetch.bytes"
                                                                     : key;
         all[name] = value;
-    }
-    if (!settings.username.empty()) {
-        all["sasl.username"] = settings.username;
-        all["sasl.password"] = settings.password;
     }
     all["bootstrap.servers"] = settings.brokers;
     all["enable.auto.commit"] = "false";

@@ -55,7 +55,7 @@ inline int clamp_ms(std::int64_t ms) {
 struct ClientOwner {
     virtual ~ClientOwner() = default;
     virtual void on_log(int level, std::string_view text) = 0;
-    virtual void on_error(std::string text) = 0;
+    virtual void on_error(int error, std::string text) = 0;
     virtual void on_commit_error() {}
 };
 
@@ -81,14 +81,17 @@ struct ControlClient {
     bool stopping = false;
     bool finished = false;  // the helper has left
     std::condition_variable finished_now;
-    std::string last_error;
+    std::string last_error;  // librdkafka's, since the last success of a blocking call
     KafkaCounts counts;
 
     explicit ControlClient(KafkaLogSettings s) : settings(std::move(s)) {}
 
-    void note_error(std::string text) {
+    // That all brokers are down is what follows from a cause, and must not hide it.
+    void note_error(int error, std::string text) {
         const std::lock_guard lock(mutex);
-        last_error = std::move(text);
+        if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || last_error.empty()) {
+            last_error = std::move(text);
+        }
     }
     void post(std::function<void(rd_kafka_t*)> job) {
         {
@@ -129,6 +132,7 @@ model::Result<T> ControlClient::within(std::int64_t timeout_ms,
                               deadline - std::chrono::steady_clock::now())
                               .count();
         auto result = call(client, clamp_ms(std::max<std::int64_t>(1, left)));
+        rd_kafka_poll(client, 0);  // what it complained about meanwhile is the reason
         const std::lock_guard lock(answer->mutex);
         answer->result.emplace(std::move(result));
         answer->ready.notify_one();
@@ -142,9 +146,11 @@ model::Result<T> ControlClient::within(std::int64_t timeout_ms,
                                   std::to_string(timeout_ms) + " ms" +
                                   (last_error.empty() ? "" : ": " + last_error));
     }
+    const std::lock_guard shared_lock(mutex);
     if (answer->result->has_value()) {
-        const std::lock_guard shared_lock(mutex);
         last_error.clear();
+    } else if (!last_error.empty()) {
+        answer->result->error().text += " (" + last_error + ")";
     }
     return std::move(*answer->result);
 }

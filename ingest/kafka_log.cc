@@ -27,14 +27,14 @@ using Ms = std::chrono::milliseconds;
 
 struct ControlOwner final : ClientOwner {
     std::function<void(int, std::string_view)> log;
-    std::function<void(std::string)> error;
+    std::function<void(int, std::string)> error;
     std::function<void()> commit_error;
     void on_log(int level, std::string_view text) override {
         if (log) {
             log(level, text);
         }
     }
-    void on_error(std::string text) override { error(std::move(text)); }
+    void on_error(int code, std::string text) override { error(code, std::move(text)); }
     void on_commit_error() override { commit_error(); }
 };
 
@@ -85,7 +85,9 @@ model::Result<std::unique_ptr<KafkaLog>> KafkaLog::open(KafkaLogSettings setting
     auto owner = std::make_unique<ControlOwner>();
     owner->log = shared->settings.log;
     // The owner lives in the helper thread, which keeps `shared` alive.
-    owner->error = [raw = shared.get()](std::string text) { raw->note_error(std::move(text)); };
+    owner->error = [raw = shared.get()](int error, std::string text) {
+        raw->note_error(error, std::move(text));
+    };
     owner->commit_error = [raw = shared.get()] {
         const std::lock_guard lock(raw->mutex);
         ++raw->counts.publish_errors;
@@ -249,11 +251,6 @@ void KafkaLog::publish(const model::Offsets& next_offsets) {
         shared_->to_publish = next_offsets;
     }
     shared_->wake.notify_one();
-}
-
-std::string KafkaLog::last_error() const {
-    const std::lock_guard lock(shared_->mutex);
-    return shared_->last_error;
 }
 
 KafkaCounts KafkaLog::counts() const {

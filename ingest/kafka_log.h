@@ -45,6 +45,8 @@ struct KafkaCounts {
     std::uint64_t publish_errors = 0;
 };
 
+// Errors:  `unavailable` ends in what librdkafka complained about last (authentication, certificate
+//          and the like).
 // Life:    readers must be gone before the log.
 // Thread:  as Log says.
 class KafkaLog final : public Log {
@@ -68,9 +70,6 @@ class KafkaLog final : public Log {
         const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) override;
     void publish(const model::Offsets& next_offsets) override;
 
-    // The last thing that librdkafka complained about (broker down, authentication …); empty if
-    // there was nothing since the last success of a blocking call. Thread: any.
-    std::string last_error() const;
     KafkaCounts counts() const;  // Thread: any.
 
  private:

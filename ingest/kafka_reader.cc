@@ -374,8 +374,8 @@ void KafkaReader::on_log(int level, std::string_view text) {
 }
 
 // Called from rd_kafka_poll(), so on the worker's thread.
-void KafkaReader::on_error(std::string text) {
-    shared_->note_error(text);
+void KafkaReader::on_error(int error, std::string text) {
+    shared_->note_error(error, text);
     add_error(kWholeLog, {model::ErrorKind::unavailable, std::move(text)});
 }
 

@@ -112,7 +112,7 @@ class KafkaReader final : public LogReader, private ClientOwner {
     void watch_queue(Open& open, std::size_t taken, std::size_t bytes);
 
     void on_log(int level, std::string_view text) override;
-    void on_error(std::string text) override;
+    void on_error(int error, std::string text) override;
 
     const std::shared_ptr<ControlClient> shared_;
     const std::vector<model::Partition>& partitions_;

@@ -30,6 +30,13 @@ std::optional<CheckpointId> id_from(std::string_view name) {
 
 bool exists(Disk& disk, const std::string& path) { return disk.info(path).has_value(); }
 
+// What a snapshot that was not completed, or not wholly removed, can be made of.
+bool is_part_of_a_snapshot(std::string_view name) {
+    return name.ends_with(".sst") || name == "CURRENT" || name.starts_with("MANIFEST-") ||
+           name.starts_with("OPTIONS-") || name.starts_with("INPUTS-") ||
+           name.ends_with(kPartialSuffix);
+}
+
 // Of all files below `path` that have no other name: what removing it gives back.
 model::Result<std::uint64_t> own_bytes(Disk& disk, const std::string& path) {
     TRY(info, disk.info(path));
@@ -75,8 +82,7 @@ model::Status check_savepoint_name(std::string_view name) {
 
 Catalogue::Catalogue(Disk& disk, StatePaths paths) : disk_(disk), paths_(std::move(paths)) {}
 
-model::Status Catalogue::sweep_folder(const std::string& folder, bool savepoints,
-                                      std::vector<Swept>& swept) {
+model::Status Catalogue::sweep_folder(const std::string& folder, bool savepoints, Sweep& swept) {
     TRY(disk_.make_directory(folder));
     TRY(names, disk_.list(folder));
     const auto is_snapshot = [&](const std::string& name) {
@@ -90,7 +96,13 @@ model::Status Catalogue::sweep_folder(const std::string& folder, bool savepoints
                 greatest_ = std::max(greatest_, *id_from(name));
             }
             const auto info = disk_.info(path);
-            if (!info || !info->directory || exists(disk_, path + "/" + kManifestName)) {
+            if (info && info->directory && exists(disk_, path + "/" + kManifestName)) {
+                continue;
+            }
+            TRY(ours, is_leftover(path));
+            if (!ours) {
+                // Somebody keeps things here, perhaps savepoints in folders of their own.
+                swept.foreign.push_back(path);
                 continue;
             }
         } else if (name.ends_with(kDamagedSuffix)) {
@@ -99,18 +111,35 @@ model::Status Catalogue::sweep_folder(const std::string& folder, bool savepoints
                 continue;
             }
         } else if (!name.ends_with(kPartialSuffix)) {
-            continue;  // not ours
+            swept.foreign.push_back(path);
+            continue;
         }
         TRY(bytes, own_bytes(disk_, path));
         TRY(remove_tree(disk_, path));
-        swept.push_back({path, bytes});
+        swept.removed.push_back({path, bytes});
         any = true;
     }
     return any ? disk_.sync_directory(folder) : model::Status{};
 }
 
-model::Result<std::vector<Swept>> Catalogue::sweep() {
-    std::vector<Swept> swept;
+// A directory of plain files, all with names of ours; or an empty one.
+model::Result<bool> Catalogue::is_leftover(const std::string& path) {
+    TRY(info, disk_.info(path));
+    if (!info.directory) {
+        return false;
+    }
+    TRY(names, disk_.list(path));
+    for (const auto& name : names) {
+        const auto file = disk_.info(path + "/" + name);
+        if (!file || file->directory || !is_part_of_a_snapshot(name)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+model::Result<Sweep> Catalogue::sweep() {
+    Sweep swept;
     TRY(sweep_folder(paths_.checkpoints(), false, swept));
     TRY(sweep_folder(paths_.savepoints(), true, swept));
     // Copies of a completion that did not come to its end.
@@ -125,7 +154,7 @@ model::Result<std::vector<Swept>> Catalogue::sweep() {
                 const auto path = entry.path + "/" + name;
                 TRY(bytes, own_bytes(disk_, path));
                 TRY(disk_.remove(path));
-                swept.push_back({path, bytes});
+                swept.removed.push_back({path, bytes});
             }
         }
     }

@@ -55,6 +55,11 @@ struct Swept {
     std::uint64_t bytes = 0;  // given back to the disk: files that have no other name
 };
 
+struct Sweep {
+    std::vector<Swept> removed;
+    std::vector<std::string> foreign;  // paths where only snapshots should be, and left alone
+};
+
 struct Rejection {
     std::string path;
     std::string reason;
@@ -97,9 +102,9 @@ class Catalogue {
 
     const StatePaths& paths() const { return paths_; }
 
-    // Removes leftovers in STATE: directories without manifest, temporary files. Returns what it
-    // removed.
-    model::Result<std::vector<Swept>> sweep();
+    // Removes leftovers in STATE: temporary files, and directories without manifest that hold
+    // nothing but files of a snapshot. Whatever else somebody has put there stays.
+    model::Result<Sweep> sweep();
 
     // All checkpoints with a manifest, newest first, by id.
     model::Result<std::vector<CatalogueEntry>> list();
@@ -142,8 +147,8 @@ class Catalogue {
 
  private:
     CatalogueEntry entry_of(const std::string& path);
-    model::Status sweep_folder(const std::string& folder, bool savepoints,
-                               std::vector<Swept>& swept);
+    model::Status sweep_folder(const std::string& folder, bool savepoints, Sweep& swept);
+    model::Result<bool> is_leftover(const std::string& path);
 
     Disk& disk_;
     const StatePaths paths_;

@@ -72,7 +72,7 @@ class Restore {
 
     Phase phase() const { return phase_; }
     const std::vector<Rejection>& rejected() const { return rejected_; }
-    const std::vector<Swept>& swept() const { return swept_; }
+    const Sweep& swept() const { return swept_; }
     std::string from() const { return from_; }       // path of the snapshot; "" on a fresh start
     bool every_byte() const { return every_byte_; }  // all files were read, not only looked at
     // Of the phase: compared in VERIFY (where every byte is read), linked or copied in RESTORE.
@@ -111,7 +111,7 @@ class Restore {
     Phase phase_ = Phase::locate;
     std::vector<CatalogueEntry> candidates_;  // oldest first: the next one is at the back
     std::vector<Rejection> rejected_;
-    std::vector<Swept> swept_;
+    Sweep swept_;
     std::string from_;
     std::uint64_t bytes_ = 0, total_bytes_ = 0;
     std::string directory_;

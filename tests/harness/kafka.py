@@ -14,17 +14,22 @@ SHARED = ROOT / "build" / "kafka" / "tests"
 
 
 class Broker:
-    """A node in `folder`. Several may run; one that is stopped keeps its data and its address."""
+    """A node in `folder`. Several may run; one that is stopped keeps its data and its address. `properties`
+    are more lines of its settings, `scram` is a user of it."""
 
-    def __init__(self, folder, heap="384m"):
+    def __init__(self, folder, heap="384m", port=0, properties=None, scram=""):
         self.folder = str(folder)
-        self.heap = heap
+        self.port = port
         self.brokers = None
+        lines = [f"{name}={value}".replace(" ", "\\u0020") for name, value in (properties or {}).items()]
+        self.environment = {
+            "SLUICE_KAFKA_HEAP": heap, "SLUICE_KAFKA_PROPERTIES": " ".join(lines), "SLUICE_KAFKA_SCRAM": scram
+        }
 
     def _script(self, *words):
         command = [str(ROOT / "scripts" / "kafka"), words[0], "--dir", self.folder, *words[1:]]
         done = subprocess.run(
-            command, env={**os.environ, "SLUICE_KAFKA_HEAP": self.heap}, capture_output=True, text=True,
+            command, env={**os.environ, **self.environment}, capture_output=True, text=True,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode != 0:
@@ -32,7 +37,7 @@ class Broker:
         return done.stdout.strip()
 
     def start(self):
-        self.brokers = self._script("start", "--port", "0").splitlines()[-1]
+        self.brokers = self._script("start", "--port", str(self.port)).splitlines()[-1]
         return self
 
     def runs(self):

@@ -217,6 +217,28 @@ class Change(World):
         self.finish(daemon)
         self.assertEqual(len(self.reloads(daemon)), 2)
 
+    def test_reload_waits_until_the_settings_are_in_force(self):
+        daemon = self.sluice(self.write(BEFORE))
+        daemon.start()
+        daemon.wait_ready()
+        self.produce(600)
+        daemon.wait_read(self.ends())
+        for text in (AFTER, AFTER + OTHER, AFTER):
+            path = self.write(text, more='[http]\nlisten = "127.0.0.1:1"\n[log]\nlevel = "debug"')
+            path.write_text(path.read_text().replace('[http]\nlisten = "off"\n', "", 1))
+            done = self.reload(daemon)
+            self.assertEqual(done.returncode, 1 if text == AFTER and len(self.reloads(daemon)) > 1 else 0, done.stderr)
+            if done.returncode == 0:
+                # What was said to need a restart is not in force, however often it is said.
+                self.assertIn("http.listen needs a restart", done.stdout)
+                self.assertIn("log.level needs a restart", done.stdout)
+                self.assertTrue(daemon.status()["ready"])
+            taken = program.command("savepoint", daemon.config, environment=daemon.environment)
+            self.assertEqual(taken.returncode, 0, taken.stderr)
+            planned = {change["key"]: change["verdict"] for change in json.loads(self.plan("--json").stdout)}
+            self.assertEqual(planned["http.listen"], "restart")
+        self.assertEqual(daemon.terminate(), 0)
+
     def held_reload(self):
         """A daemon whose reload waits at its barrier: what is over cannot be delivered until Redis resumes."""
         daemon = self.sluice(self.write(BEFORE))
@@ -318,6 +340,16 @@ class Change(World):
             "step.1": "live",
             "threads.workers": "live",
         })
+        other = self.write(BEFORE, more='[savepoint]\non_stop = false\nrate = "1MiB"')
+        other.write_text(other.read_text().replace("earliest", "latest").replace(f'"{daemon.name}"', '"another"', 1))
+        changes_of_others = {change["key"]: change["verdict"] for change in json.loads(self.plan("--json").stdout)}
+        self.assertEqual(changes_of_others, {
+            "name": "breaks state",
+            "savepoint.on_stop": "live",
+            "savepoint.rate": "live",
+            "source.start": "live",
+        })
+        path = self.write(AFTER + OTHER, steps="", more='[log]\nlevel = "debug"\n[threads]\nworkers = 1')
         self.assertIn("filter", lines[changes["reduce.spend.filter"]["line"] - 1])
         self.assertIn("high", lines[changes["reduce.spend.values.high"]["line"] - 1])
         self.assertIn("views", lines[changes["reduce.views"]["line"] - 1])
@@ -409,7 +441,9 @@ class Change(World):
         green.former_rules = [settings.load(blue.config)]
         green.start("--from", taken)
         green.wait_ready()
+        waiting.until(lambda: "the edited settings are in force" in green.log(), "green follows its own file")
         load.stop()
+        self.produce(600)
         for daemon in (blue, green):
             daemon.wait_read(self.ends())
         # Both have written what the watermark has passed.

@@ -175,6 +175,34 @@ class Savepoint(Base):
         self.assertEqual(daemon.wait_exit(), 0)
         self.assertEqual(len(self.savepoints(daemon)), 1)
 
+    def test_stop_says_whether_there_is_the_wanted_savepoint(self):
+        daemon = self.make(more='[savepoint]\ntimeout = "300ms"')
+        self.read(daemon)
+        said = json.loads(self.run_command(daemon, "stop", daemon.config, "--json").stdout)
+        self.assertEqual([said["savepoint"]], [path.name for path in self.savepoints(daemon)])
+        self.assertEqual(said["exit_code"], 0)
+        self.assertEqual(daemon.wait_exit(), 0)
+        self.read(daemon)
+        self.redis.pause()
+        try:
+            self.produce(300)
+            daemon.wait_read(self.ends())
+            done = self.run_command(daemon, "stop", daemon.config, "--savepoint", "--json", code=75)
+        finally:
+            self.redis.resume()
+        self.assertEqual(json.loads(done.stdout)["exit_code"], 75)
+        self.assertIn("no savepoint", done.stderr)
+        self.assertEqual(daemon.wait_exit(), 75)
+        self.finish(daemon)
+
+    def test_a_drain_ends_with_a_savepoint_as_any_stop(self):
+        daemon = self.make()
+        for options in ((), ("--savepoint",), ("--no-savepoint",)):
+            self.read(daemon)  # nothing is left to read: the drain is over at once
+            self.run_command(daemon, "stop", daemon.config, "--drain", *options)
+            self.assertEqual(daemon.wait_exit(), 0, daemon.log_tail())
+        self.assertEqual(len(self.savepoints(daemon)), 2)
+
     def test_a_drain_closes_every_window(self):
         daemon = self.make()
         self.read(daemon)
@@ -216,6 +244,37 @@ class Savepoint(Base):
         listed = json.loads(self.run_command(daemon, "savepoint", "list", daemon.state, "--json").stdout)
         self.assertIn("shared", [each["name"] for each in listed])
         self.assertTrue(json.loads(self.run_command(daemon, "checkpoint", "list", daemon.state, "--json").stdout))
+
+    def test_damage_is_listed_while_it_runs(self):
+        daemon = self.make()
+        self.read(daemon)
+        self.take(daemon, "good")
+        for name, victim in (("manifest", "MANIFEST.json"), ("gone", "CURRENT")):
+            self.take(daemon, name)
+            path = daemon.state / "savepoints" / name / victim
+            data = bytearray(path.read_bytes())
+            path.unlink()
+            if name == "manifest":
+                data[40] ^= 1
+                path.write_bytes(data)
+        self.run_command(daemon, "checkpoint", daemon.config)
+        listed = json.loads(self.run_command(daemon, "savepoint", "list", daemon.config, "--json").stdout)
+        damage = {one["name"]: one["damage"] for one in listed}
+        self.assertEqual(set(damage), {"good", "manifest", "gone"})
+        self.assertEqual(damage["good"], "")
+        self.assertIn("manifest does not match", damage["manifest"])
+        self.assertIn("CURRENT is missing", damage["gone"])
+        # A checkpoint that cannot be used is in the list, too, and folders of snapshots are as good as
+        # the state that they are of.
+        daemon.kill()
+        newest = max((daemon.state / "checkpoints").iterdir(), key=lambda path: int(path.name))
+        (newest / "MANIFEST.json").write_text("{}")
+        for what in (daemon.state, daemon.state / "checkpoints"):
+            listed = json.loads(self.run_command(daemon, "checkpoint", "list", what, "--json").stdout)
+            self.assertEqual([one["name"] for one in listed if one["damage"]], [newest.name])
+            self.assertGreater(len(listed), 1)
+        listed = json.loads(self.run_command(daemon, "savepoint", "list", daemon.state / "savepoints", "--json").stdout)
+        self.assertEqual({one["name"] for one in listed}, {"good", "manifest", "gone"})
 
     def test_a_completed_one_shares_nothing(self):
         daemon = self.make()
@@ -266,6 +325,32 @@ class Savepoint(Base):
         self.assertEqual(self.savepoints(daemon), [])
         daemon.wait_status(lambda status: not status["completion"]["name"], "nothing is being completed")
         self.run_command(daemon, "savepoint", "cancel", daemon.config, name, code=1)
+
+    def test_who_waits_for_one_that_is_given_up_is_told(self):
+        daemon = self.make(more='[savepoint]\nrate = "1B"')
+        self.read(daemon)
+        waits = subprocess.Popen(
+            [program.BINARY, "savepoint", daemon.config, "--name", "slow"],
+            env=daemon.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        daemon.wait_status(lambda status: status["completion"]["name"] == "slow", "it is being completed")
+        self.run_command(daemon, "savepoint", "delete", daemon.config, "slow")
+        out, said = waits.communicate(timeout=30)
+        self.assertEqual((waits.returncode, out), (75, ""))
+        self.assertIn("given up or removed", said)
+
+    def test_savepoints_in_folders_of_folders_are_left_alone(self):
+        daemon = self.make()
+        self.read(daemon)
+        self.take(daemon, "precious")
+        daemon.kill()
+        kept = daemon.state / "savepoints" / "archive" / "precious"
+        kept.parent.mkdir()
+        (daemon.state / "savepoints" / "precious").rename(kept)
+        before = bytes_of(kept)
+        self.read(daemon)
+        self.assertIn(f"left alone, it is no snapshot: {kept.parent}", daemon.log())
+        self.assertEqual(bytes_of(kept), before)
 
     def test_kept_in_a_folder_of_the_users_own(self):
         folder = self.folder / "mine"
@@ -462,6 +547,23 @@ class Savepoint(Base):
         # In event time the same results: the same records, folded once each.
         self.check_database(daemon, self.outcome(daemon))
         self.assertEqual(status["records_before_ready"], 0)
+
+    def test_from_takes_the_name_of_one_of_its_own(self):
+        daemon = self.make()
+        self.read(daemon)
+        taken = self.take(daemon, "then")
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertEqual(daemon.run("--from", "then"), 73)
+        self.assertEqual(daemon.run("--from", "never"), 66)
+        self.assertIn("never", daemon.log())
+        daemon.start("--from", "then", "--fresh", "--yes")
+        self.started_from(daemon, taken["path"])
+        daemon.kill()
+        (self.folder / "empty").mkdir()
+        self.assertEqual(daemon.run("--from", str(self.folder / "empty")), 65)
+        self.assertEqual(daemon.run("--from", daemon.config), 65)
+        self.assertIn("savepoint import", daemon.log())
+        self.finish(daemon)
 
     def test_from_a_damaged_one_is_refused(self):
         daemon = self.make()

@@ -185,6 +185,42 @@ class Tools(World):
         self.tool("savepoint", "verify", snapshot)
         self.tool("savepoint", "verify", self.folder / "nowhere", code=66)
 
+    def test_all_of_a_state_are_verified_at_once(self):
+        daemon = self.run_daemon()
+        newest = self.newest(daemon)
+        daemon.kill()
+        said = json.loads(self.tool("checkpoint", "verify", daemon.state, "--json").stdout)
+        self.assertIn(str(newest), [one["path"] for one in said])
+        self.assertTrue(all(one["ok"] for one in said))
+        table = next(newest.glob("*.sst"))
+        data = bytearray(table.read_bytes())
+        data[len(data) // 2] ^= 1
+        table.unlink()  # it is linked from others
+        table.write_bytes(data)
+        for what in (daemon.state, daemon.state / "checkpoints"):
+            done = self.tool("checkpoint", "verify", what, code=65)
+            self.assertIn(table.name, done.stderr)
+            self.assertIn("whole", done.stdout)
+
+    def test_streams_come_through_pipes_and_snapshots_through_links(self):
+        kept = self.kept_checkpoint()
+        stream = self.folder / "stream"
+        self.tool("savepoint", "export", kept, stream)
+        (self.folder / "latest").symlink_to(kept)
+        dump = self.tool("state", "dump", kept).stdout
+        self.assertEqual(self.tool("state", "dump", self.folder / "latest").stdout, dump)
+        self.tool("savepoint", "verify", self.folder / "latest")
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        for words in (("state", "dump", pipe), ("savepoint", "verify", pipe), ("savepoint", "inspect", pipe),
+                      ("savepoint", "import", pipe, self.folder / "made")):
+            with subprocess.Popen(["cp", stream, pipe]):
+                done = self.tool(*words)
+        self.assertEqual(self.tool("state", "dump", self.folder / "made").stdout, dump)
+        with subprocess.Popen(["cp", stream, pipe]):
+            self.assertEqual(self.tool("state", "dump", pipe).stdout, dump)
+        self.assertTrue(done.stdout)
+
     def test_du_and_list(self):
         daemon = self.run_daemon()
         self.newest(daemon)

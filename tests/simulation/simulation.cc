@@ -829,9 +829,9 @@ void Simulation::ended() {
         fail("a stop says that savepoint " + life_->stop_savepoint + " was taken, and it was not");
     }
     if (!coordinator.last_checkpoint_ok() && !disk_failed_ &&
-        report.savepoint_problem != "a reload is under way") {
-        fail("the last snapshot of a stop failed: " + report.checkpoint_problem +
-             report.savepoint_problem);
+        report.checkpoints.savepoint_problem != "a reload is under way") {
+        fail("the last snapshot of a stop failed: " + report.checkpoints.problem +
+             report.checkpoints.savepoint_problem);
     }
 }
 

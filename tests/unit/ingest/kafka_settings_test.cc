@@ -45,6 +45,32 @@ TEST(KafkaProperties, WhatOnlyShowsTogetherIsSaidToo) {
     EXPECT_NE(errors[0].error.find("ssl.ca.location"), std::string::npos);
 }
 
+TEST(KafkaProperties, SaslIsJudgedTogetherWithTheUserOfTheSource) {
+    for (const char* mechanism : {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}) {
+        for (const char* protocol : {"sasl_plaintext", "SASL_SSL"}) {
+            const std::map<std::string, std::string> properties = {{"security.protocol", protocol},
+                                                                   {"sasl.mechanisms", mechanism}};
+            for (const PropertyError& error : check_properties(properties, "u")) {
+                EXPECT_TRUE(error.doubt) << error.error;
+                EXPECT_EQ(error.key, "sasl.mechanisms") << "SCRAM, where librdkafka is too old";
+            }
+            const auto errors = check_properties(properties);
+            ASSERT_FALSE(errors.empty()) << "there is no user";
+            EXPECT_FALSE(errors.back().doubt);
+        }
+    }
+    EXPECT_TRUE(check_properties({}, "u").empty());
+}
+
+TEST(KafkaProperties, AUserThatWouldNotBeUsedIsAnError) {
+    for (const char* protocol : {"plaintext", "SSL"}) {
+        const auto errors = check_properties({{"security.protocol", protocol}}, "u");
+        ASSERT_EQ(errors.size(), 1u) << protocol;
+        EXPECT_EQ(errors[0].key, "security.protocol");
+    }
+    EXPECT_EQ(check_properties({{"sasl.username", "v"}, {"sasl.password", "p"}}, "u").size(), 2u);
+}
+
 TEST(KafkaProperties, OurOwnAreRefusedWithAReason) {
     for (const char* key :
          {"bootstrap.servers", "group.id", "enable.auto.commit", "auto.offset.reset",

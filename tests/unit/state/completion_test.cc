@@ -252,6 +252,44 @@ TEST(CompletionTest, ACrashAnywhereLosesNothing) {
     }
 }
 
+TEST(Sweep, TakesLeftoversAndNothingThatSomebodyKeepsBesideSnapshots) {
+    SimulatedDisk disk(1);
+    ASSERT_TRUE(disk.make_directory("/state"));
+    take_both(disk, "s");
+    const auto put = [&](const std::string& path) {
+        auto file = disk.create(path);
+        ASSERT_TRUE(file);
+        ASSERT_TRUE((*file)->append("x"));
+        ASSERT_TRUE((*file)->flush());
+    };
+    // A savepoint that its owner has put away in a folder of their own.
+    ASSERT_TRUE(disk.make_directory("/state/savepoints/old"));
+    ASSERT_TRUE(disk.rename("/state/savepoints/s", "/state/savepoints/old/s"));
+    put("/state/savepoints/notes");
+    ASSERT_TRUE(disk.make_directory("/state/checkpoints/7"));
+    put("/state/checkpoints/7/000001.sst");
+    put("/state/checkpoints/7/MANIFEST.json.partial");
+    ASSERT_TRUE(disk.make_directory("/state/checkpoints/8"));
+    ASSERT_TRUE(disk.make_directory("/state/checkpoints/9"));
+    put("/state/checkpoints/9/000001.sst");
+    put("/state/checkpoints/9/why.txt");
+
+    Catalogue catalogue(disk, StatePaths{"/state"});
+    const auto swept = catalogue.sweep();
+    ASSERT_TRUE(swept);
+    std::vector<std::string> removed;
+    for (const auto& one : swept->removed) {
+        removed.push_back(one.path);
+    }
+    EXPECT_EQ(removed, (std::vector<std::string>{"/state/checkpoints/7", "/state/checkpoints/8"}));
+    EXPECT_EQ(swept->foreign,
+              (std::vector<std::string>{"/state/checkpoints/9", "/state/savepoints/notes",
+                                        "/state/savepoints/old"}));
+    EXPECT_TRUE(disk.info("/state/savepoints/old/s/MANIFEST.json"));
+    EXPECT_TRUE(disk.info("/state/checkpoints/9/why.txt"));
+    EXPECT_FALSE(disk.info("/state/checkpoints/7"));
+}
+
 TEST(CompletionTest, RemovesOneThatIsUnderWay) {
     SimulatedDisk disk(1);
     ASSERT_TRUE(disk.make_directory("/state"));
