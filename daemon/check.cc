@@ -25,6 +25,9 @@ using config::Severity;
 constexpr std::int64_t kTimeoutMs = 5'000;
 // Two segments: the one that is written, and the one before it until a checkpoint has passed it.
 constexpr std::uint64_t kJournalBytes = 16ULL << 20;
+// What a checkpoint has alone before those that it supersedes go: copies of RocksDB's MANIFEST and
+// OPTIONS, the meta row, its own manifest.
+constexpr std::uint64_t kBeingMadeBytes = 1ULL << 20;
 
 void add(Loaded& loaded, std::string_view key, Severity severity, std::string message,
          std::string hint = "") {
@@ -177,9 +180,11 @@ std::string disk_ceiling(const config::Pipeline& pipeline) {
                                " of dead letters, journal and ballast, and the savepoints, which "
                                "are yours to delete";
     if (state.checkpoint_max_bytes) {
-        return "takes at most " + config::print_size(*state.checkpoint_max_bytes + fixed) +
+        return "takes at most " +
+               config::print_size(*state.checkpoint_max_bytes + kBeingMadeBytes + fixed) +
                " of disk (" + config::print_size(*state.checkpoint_max_bytes) +
-               " of checkpoints, of which the newest two always stay; " + others +
+               " of checkpoints, of which the newest two always stay; " +
+               config::print_size(kBeingMadeBytes) + " of one that is being made; " + others +
                ") and twice the live state; input pauses when less than " +
                config::print_size(state.reserve_bytes) + " is free";
     }

@@ -63,16 +63,20 @@ class PipeSource final : public state::ByteSource {
 
 }  // namespace
 
-SnapshotTool::SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk)
-    : what_(std::move(what)), disk_(std::move(disk)) {}
+SnapshotTool::SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk,
+                           std::optional<std::uint64_t> rate)
+    : what_(std::move(what)),
+      disk_(std::move(disk)),
+      writes_by_(rate ? disk_->background() : *disk_) {
+    disk_->bound_background(rate.value_or(0));
+}
 
 model::Result<std::unique_ptr<SnapshotTool>> SnapshotTool::open(std::string what,
                                                                 std::optional<std::uint64_t> rate) {
     allow_many_files();
-    state::DiskOptions options;
-    options.bytes_per_second = rate.value_or(0);
-    TRY(opened, state::open_disk(options));
-    return std::unique_ptr<SnapshotTool>(new SnapshotTool(std::move(what), std::move(opened.disk)));
+    TRY(opened, state::open_disk({}));
+    return std::unique_ptr<SnapshotTool>(
+        new SnapshotTool(std::move(what), std::move(opened.disk), rate));
 }
 
 unsigned SnapshotTool::threads() {

@@ -23,7 +23,7 @@ class SnapshotTool {
     static model::Result<std::unique_ptr<SnapshotTool>> open(std::string what,
                                                              std::optional<std::uint64_t> rate);
 
-    state::Disk& disk() { return *disk_; }
+    state::Disk& disk() { return writes_by_; }
 
     // Threads beside the main one that compress, check and write what is gigabytes: one for each
     // core, and no more than memory should be held for.
@@ -55,10 +55,12 @@ class SnapshotTool {
     model::Status claim(const std::string& path);
 
  private:
-    SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk);
+    SnapshotTool(std::string what, std::unique_ptr<state::Disk> disk,
+                 std::optional<std::uint64_t> rate);
 
     const std::string what_;
     const std::unique_ptr<state::Disk> disk_;
+    state::Disk& writes_by_;  // that, or its background where a rate is to be kept to
     model::SystemClock clock_;
 };
 

@@ -119,6 +119,14 @@ class Disk {
         const std::string& path) = 0;  // names, sorted, without . and ..
     virtual model::Result<FileFacts> info(const std::string& path) = 0;  // not there: invalid
     virtual model::Result<DiskSpace> space(const std::string& path) = 0;
+    // The same disk for work that can wait, copies and checks: what is opened by way of it gives
+    // way to everything else, in its order and in the room that it has. A file that is written so
+    // and destroyed without flush() or sync() may lack what was appended last. Lives as long as
+    // this one, which it is of its own accord.
+    virtual Disk& background() { return *this; }
+    // How many bytes a second may be written in the background from now on, by all files together;
+    // 0: no bound. A call that writes may then block for as long. Of its own accord none.
+    virtual void bound_background(std::uint64_t /*bytes_per_second*/) {}
     virtual DiskStatistics statistics() const = 0;
     virtual std::string_view name() const = 0;  // "io_uring", "threads", "simulated"
 };

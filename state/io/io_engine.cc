@@ -31,14 +31,16 @@ class IoDisk final : public Disk {
 
     bool registered() const { return queue_.registered(); }
 
-    model::Result<std::unique_ptr<WritableFile>> create(const std::string& path) override {
+    model::Result<std::unique_ptr<WritableFile>> create(const std::string& path, bool background) {
         Descriptor descriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640));
         if (!descriptor) {
             return failed(path, errno);
         }
-        return std::make_unique<IoWriter>(queue_, path, std::move(descriptor), 0, options_.direct);
+        return std::make_unique<IoWriter>(queue_, path, std::move(descriptor), 0, options_.direct,
+                                          background);
     }
-    model::Result<std::unique_ptr<WritableFile>> append_to(const std::string& path) override {
+    model::Result<std::unique_ptr<WritableFile>> append_to(const std::string& path,
+                                                           bool background) {
         // Not O_APPEND: it would ignore the positions that we write at.
         Descriptor descriptor(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
         struct stat about{};
@@ -47,7 +49,25 @@ class IoDisk final : public Disk {
         }
         return std::make_unique<IoWriter>(queue_, path, std::move(descriptor),
                                           static_cast<std::uint64_t>(about.st_size),
-                                          options_.direct);
+                                          options_.direct, background);
+    }
+    model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path, bool background) {
+        Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!descriptor) {
+            return failed(path, errno);
+        }
+        return std::make_unique<IoStream>(queue_, path, std::move(descriptor), options_.direct,
+                                          background);
+    }
+
+    model::Result<std::unique_ptr<WritableFile>> create(const std::string& path) override {
+        return create(path, false);
+    }
+    model::Result<std::unique_ptr<WritableFile>> append_to(const std::string& path) override {
+        return append_to(path, false);
+    }
+    model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path) override {
+        return stream(path, false);
     }
     model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
         Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -55,13 +75,6 @@ class IoDisk final : public Disk {
             return failed(path, errno);
         }
         return std::make_unique<IoReader>(queue_, path, std::move(descriptor));
-    }
-    model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path) override {
-        Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!descriptor) {
-            return failed(path, errno);
-        }
-        return std::make_unique<IoStream>(queue_, path, std::move(descriptor), options_.direct);
     }
     model::Status make_directory(const std::string& path) override {
         if (::mkdir(path.c_str(), 0750) == 0) {
@@ -169,11 +182,69 @@ class IoDisk final : public Disk {
         }
         return DiskSpace{about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize};
     }
+    Disk& background() override { return background_; }
+    void bound_background(std::uint64_t bytes_per_second) override {
+        queue_.bound_background(bytes_per_second);
+    }
     DiskStatistics statistics() const override { return queue_.statistics(); }
     std::string_view name() const override { return queue_.name(); }
 
  private:
+    // The disk as background() shows it.
+    class Background final : public Disk {
+     public:
+        explicit Background(IoDisk& disk) : disk_(disk) {}
+        model::Result<std::unique_ptr<WritableFile>> create(const std::string& path) override {
+            return disk_.create(path, true);
+        }
+        model::Result<std::unique_ptr<WritableFile>> append_to(const std::string& path) override {
+            return disk_.append_to(path, true);
+        }
+        model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path) override {
+            return disk_.stream(path, true);
+        }
+        model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
+            return disk_.open(path);
+        }
+        model::Status make_directory(const std::string& path) override {
+            return disk_.make_directory(path);
+        }
+        model::Status rename(const std::string& from, const std::string& to) override {
+            return disk_.rename(from, to);
+        }
+        model::Status link(const std::string& from, const std::string& to) override {
+            return disk_.link(from, to);
+        }
+        model::Status remove(const std::string& path) override { return disk_.remove(path); }
+        model::Status truncate(const std::string& path, std::uint64_t size) override {
+            return disk_.truncate(path, size);
+        }
+        model::Status sync_file(const std::string& path) override { return disk_.sync_file(path); }
+        model::Status sync_files(std::span<const std::string> paths) override {
+            return disk_.sync_files(paths);
+        }
+        model::Status sync_directory(const std::string& path) override {
+            return disk_.sync_directory(path);
+        }
+        model::Result<std::vector<std::string>> list(const std::string& path) override {
+            return disk_.list(path);
+        }
+        model::Result<FileFacts> info(const std::string& path) override { return disk_.info(path); }
+        model::Result<DiskSpace> space(const std::string& path) override {
+            return disk_.space(path);
+        }
+        void bound_background(std::uint64_t bytes_per_second) override {
+            disk_.bound_background(bytes_per_second);
+        }
+        DiskStatistics statistics() const override { return disk_.statistics(); }
+        std::string_view name() const override { return disk_.name(); }
+
+     private:
+        IoDisk& disk_;
+    };
+
     const DiskOptions options_;
+    Background background_{*this};
     IoQueue queue_;
 };
 

@@ -13,7 +13,10 @@
 //   - Files being written and streams are registered with the ring while there are places.
 //   - A stream keeps four blocks of 256 KiB on their way ahead of its reader, past the page cache
 //     where that can be, in registered buffers while there are free ones.
-//   - Bulk writes can be capped in bandwidth; small writes and syncs (the journal) pass them.
+//   - Small writes and syncs (the journal) pass bulk writes. What is opened in the background
+//   (Disk::
+//     background()) comes last, with a quarter of the depth and of the buffers, and what it writes
+//     can be bounded in bandwidth, all files together: a token bucket of a tenth of a second.
 //   - Reads from 128 KiB on go through the ring; smaller ones (RocksDB's blocks) are pread() on the
 //     caller's thread: the hand-over would cost more than the read.
 #pragma once
@@ -35,11 +38,10 @@ struct DiskOptions {
     // StateLock::descriptor(): registered in the ring, so that the lock outlives late writes.
     // -1: none.
     int lock_descriptor = -1;
-    unsigned depth = 32;                 // operations in flight, 1..1024
-    unsigned buffers = 16;               // of 256 KiB, for writing, 2..1024
-    unsigned read_buffers = 8;           // of 256 KiB, for streams, 0..1024
-    std::uint64_t bytes_per_second = 0;  // cap on bulk writes; 0: none
-    bool direct = true;                  // O_DIRECT where the file system takes it
+    unsigned depth = 32;        // operations in flight, 1..1024
+    unsigned buffers = 16;      // of 256 KiB, for writing, 2..1024
+    unsigned read_buffers = 8;  // of 256 KiB, for streams, 0..1024
+    bool direct = true;         // O_DIRECT where the file system takes it
 };
 
 struct OpenedDisk {

@@ -56,15 +56,20 @@ model::Result<std::size_t> read_here(int descriptor, const std::string& path, st
 }  // namespace
 
 IoWriter::IoWriter(IoQueue& queue, std::string path, Descriptor descriptor, std::uint64_t size,
-                   bool direct)
+                   bool direct, bool background)
     : queue_(queue), direct_wanted_(direct), position_(size) {
     file_.path = std::move(path);
+    file_.background = background;
     file_.cached.descriptor = std::move(descriptor);
 }
 
 IoWriter::~IoWriter() {
-    // Not durable, but not forgotten either: as close() leaves a file.
-    static_cast<void>(IoWriter::flush());
+    if (file_.background) {
+        queue_.abandon(file_);  // nobody waits for a bound of bandwidth because of what is given up
+    } else {
+        // Not durable, but not forgotten either: as close() leaves a file.
+        static_cast<void>(IoWriter::flush());
+    }
     // A dead file, too, waits for what is in flight: it points to us.
     static_cast<void>(queue_.drain(file_));
     queue_.leave(file_.cached);
@@ -110,7 +115,7 @@ void IoWriter::fill(std::string_view bytes) {
     while (!bytes.empty()) {
         if (block_.bytes == nullptr) {
             open_direct();
-            block_ = queue_.take_block();
+            block_ = queue_.take_block(file_.background);
         }
         // Blocks end at multiples of their size, so after an odd start the next one is aligned.
         const std::size_t limit = kBlock - static_cast<std::size_t>(position_ % kBlock);
@@ -189,8 +194,9 @@ std::uint64_t IoReader::size() const {
                                                       : 0;
 }
 
-IoStream::IoStream(IoQueue& queue, std::string path, Descriptor descriptor, bool direct)
-    : queue_(queue), path_(std::move(path)) {
+IoStream::IoStream(IoQueue& queue, std::string path, Descriptor descriptor, bool direct,
+                   bool background)
+    : queue_(queue), path_(std::move(path)), background_(background) {
     struct stat about{};
     if (::fstat(descriptor.number(), &about) == 0) {
         size_ = static_cast<std::uint64_t>(about.st_size);
@@ -261,7 +267,7 @@ void IoStream::ask(Piece& piece) {
     request.bytes = piece.block.bytes;
     request.length = kBlock;
     request.offset = asked_;
-    queue_.begin_read(request, piece.waiting, piece.result);
+    queue_.begin_read(request, piece.waiting, piece.result, background_);
     asked_ += kBlock;
 }
 

@@ -15,11 +15,11 @@ namespace sluice::state {
 
 // Stages what is appended: a small file in memory of its own, a big one in blocks of the pool. Its
 // end waits for what is in flight; what was appended is in the file then, as after close(), and not
-// durable.
+// durable. In the background, what was not flushed is given up.
 class IoWriter final : public WritableFile {
  public:
     IoWriter(IoQueue& queue, std::string path, Descriptor descriptor, std::uint64_t size,
-             bool direct);
+             bool direct, bool background);
     ~IoWriter() override;
     IoWriter(const IoWriter&) = delete;
     IoWriter& operator=(const IoWriter&) = delete;
@@ -63,7 +63,7 @@ class IoReader final : public ReadableFile {
 // Four blocks on their way ahead of the reader. A file that becomes shorter meanwhile is an error.
 class IoStream final : public ReadStream {
  public:
-    IoStream(IoQueue& queue, std::string path, Descriptor descriptor, bool direct);
+    IoStream(IoQueue& queue, std::string path, Descriptor descriptor, bool direct, bool background);
     ~IoStream() override;
     IoStream(const IoStream&) = delete;
     IoStream& operator=(const IoStream&) = delete;
@@ -83,6 +83,7 @@ class IoStream final : public ReadStream {
 
     IoQueue& queue_;
     const std::string path_;
+    const bool background_;
     RingFile cached_;
     RingFile direct_;
     bool direct_works_ = true;

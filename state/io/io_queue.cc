@@ -19,6 +19,9 @@ namespace {
 // What O_DIRECT asks of position, length and memory on every file system that we use it on.
 constexpr std::size_t kPage = 4096;
 
+// The share of the background.
+unsigned quarter(unsigned of) { return std::max(of / 4, 1u); }
+
 char* allocate_block(std::size_t blocks) {
     void* const bytes = std::aligned_alloc(kPage, blocks * kBlock);
     if (bytes == nullptr) {
@@ -98,10 +101,12 @@ model::Status IoQueue::status(OpenFile& file) {
     return status_locked(file);
 }
 
-Block IoQueue::take_block() {
+Block IoQueue::take_block(bool background) {
     std::unique_lock guard(mutex_);
-    block_free_.wait(guard, [this] { return !free_blocks_.empty() || busy_blocks_ == 0; });
-    if (free_blocks_.empty()) {
+    const std::size_t kept = background ? options_.buffers - quarter(options_.buffers) : 0;
+    const unsigned& under_way = background ? background_blocks_ : busy_blocks_;
+    block_free_.wait(guard, [&] { return free_blocks_.size() > kept || under_way == 0; });
+    if (free_blocks_.size() <= kept) {
         return {allocate_block(1), -1};
     }
     const int index = free_blocks_.back();
@@ -149,7 +154,7 @@ void IoQueue::write(OpenFile& file, Block block, std::size_t length, std::uint64
     Operation operation;
     operation.file = &file;
     operation.block = block;
-    operation.bulk = true;
+    operation.traffic = file.background ? Traffic::background : Traffic::bulk;
     operation.request.bytes = block.bytes;
     operation.request.length = static_cast<std::uint32_t>(length);
     operation.request.offset = offset;
@@ -158,13 +163,15 @@ void IoQueue::write(OpenFile& file, Block block, std::size_t length, std::uint64
         direct_works_ && file.direct.descriptor && offset % kPage == 0 && length % kPage == 0;
     aim(operation.request, direct ? file.direct : file.cached);
     operation.request.buffer = registered_ ? block.index : -1;
-    busy_blocks_ += block.index >= 0 ? 1 : 0;
+    (file.background ? background_blocks_ : busy_blocks_) +=
+        block.index >= 0 || file.background ? 1 : 0;
     enqueue_of_file_locked(std::move(operation));
 }
 
 void IoQueue::write(OpenFile& file, std::string bytes, std::uint64_t offset) {
     Operation operation;
     operation.file = &file;
+    operation.traffic = file.background ? Traffic::background : Traffic::urgent;
     operation.small = std::move(bytes);
     aim(operation.request, file.cached);
     operation.request.length = static_cast<std::uint32_t>(operation.small.size());
@@ -177,6 +184,15 @@ void IoQueue::begin_sync(OpenFile& file) {
     const std::lock_guard guard(mutex_);
     file.sync_wanted = true;
     sync_when_idle_locked(file);
+}
+
+void IoQueue::abandon(OpenFile& file) {
+    const std::lock_guard guard(mutex_);
+    kill_locked(file, {model::ErrorKind::cancelled, file.path + ": given up"});
+    if (sleeping_) {
+        sleeping_ = false;
+        ring_->wake();
+    }
 }
 
 model::Status IoQueue::drain(OpenFile& file) {
@@ -213,8 +229,9 @@ void IoQueue::perform(std::span<const IoRequest> requests, std::span<int> result
     waiting.done.wait(guard, [&] { return waiting.pending == 0; });
 }
 
-void IoQueue::begin_read(const IoRequest& request, Waiting& waiting, int& result) {
+void IoQueue::begin_read(const IoRequest& request, Waiting& waiting, int& result, bool background) {
     Operation operation;
+    operation.traffic = background ? Traffic::background : Traffic::urgent;
     operation.request = request;
     operation.request.buffer = registered_ ? request.buffer : -1;
     operation.waiting = &waiting;
@@ -275,33 +292,63 @@ void IoQueue::sync_when_idle_locked(OpenFile& file) {
     }
     Operation operation;
     operation.file = &file;
+    operation.traffic = file.background ? Traffic::background : Traffic::urgent;
     operation.request.kind = IoRequest::Kind::data_sync;
     aim(operation.request, file.cached);
     enqueue_of_file_locked(std::move(operation));
 }
 
+void IoQueue::bound_background(std::uint64_t bytes_per_second) {
+    const std::lock_guard guard(mutex_);
+    background_bytes_per_second_ = bytes_per_second;
+    if (sleeping_) {
+        sleeping_ = false;
+        ring_->wake();  // it may have gone to sleep for the former bound
+    }
+}
+
+std::deque<Operation>& IoQueue::queue_of(const Operation& operation) {
+    return queues_[static_cast<std::size_t>(operation.traffic)];
+}
+
 void IoQueue::enqueue_locked(Operation operation) {
-    (operation.bulk ? bulk_ : urgent_).push_back(std::move(operation));
+    queue_of(operation).push_back(std::move(operation));
     if (sleeping_) {
         sleeping_ = false;
         ring_->wake();
     }
 }
 
+std::deque<Operation>* IoQueue::next_locked(std::int64_t now,
+                                            std::optional<std::int64_t>& timeout_ns) {
+    for (std::deque<Operation>& queue : queues_) {
+        if (queue.empty()) {
+            continue;
+        }
+        const Operation& operation = queue.front();
+        const bool dead = operation.file != nullptr && operation.file->dead;
+        if (operation.traffic == Traffic::background && !dead) {
+            if (background_in_flight_ >= quarter(options_.depth)) {
+                return nullptr;
+            }
+            const bool writes = operation.request.kind == IoRequest::Kind::write;
+            if (const std::int64_t wait_ns = writes ? pace(now) : 0; wait_ns > 0) {
+                timeout_ns = wait_ns;
+                return nullptr;
+            }
+        }
+        return &queue;
+    }
+    return nullptr;
+}
+
 void IoQueue::collect_locked(std::vector<IoRequest>& requests,
                              std::optional<std::int64_t>& timeout_ns) {
     const std::int64_t now = clock_.steady_ns();
     while (!free_slots_.empty()) {
-        std::deque<Operation>* queue = &urgent_;
-        if (queue->empty()) {
-            queue = &bulk_;
-            if (queue->empty()) {
-                return;
-            }
-            if (const std::int64_t wait_ns = pace(now); wait_ns > 0) {
-                timeout_ns = wait_ns;
-                return;
-            }
+        std::deque<Operation>* const queue = next_locked(now, timeout_ns);
+        if (queue == nullptr) {
+            return;
         }
         Operation operation = std::move(queue->front());
         queue->pop_front();
@@ -309,8 +356,11 @@ void IoQueue::collect_locked(std::vector<IoRequest>& requests,
             finish_of_file_locked(operation);  // nothing is done to a dead file any more
             continue;
         }
-        if (operation.bulk && options_.bytes_per_second != 0) {
-            allowance_ -= static_cast<std::int64_t>(operation.request.length);
+        if (operation.traffic == Traffic::background) {
+            ++background_in_flight_;
+            allowance_ -= operation.request.kind == IoRequest::Kind::write
+                              ? static_cast<std::int64_t>(operation.request.length)
+                              : 0;
         }
         const unsigned slot = free_slots_.back();
         free_slots_.pop_back();
@@ -327,12 +377,14 @@ void IoQueue::collect_locked(std::vector<IoRequest>& requests,
 }
 
 std::int64_t IoQueue::pace(std::int64_t now) {
-    if (options_.bytes_per_second == 0) {
+    if (background_bytes_per_second_ == 0) {
+        allowance_ = 0;
+        paced_at_ns_ = now;
         return 0;
     }
-    const double rate = static_cast<double>(options_.bytes_per_second) / 1e9;  // bytes per ns
-    const auto burst =
-        std::max<std::int64_t>(static_cast<std::int64_t>(options_.bytes_per_second / 10), kBlock);
+    const double rate = static_cast<double>(background_bytes_per_second_) / 1e9;  // bytes per ns
+    const auto burst = std::max<std::int64_t>(
+        static_cast<std::int64_t>(background_bytes_per_second_ / 10), kBlock);
     const auto earned = static_cast<double>(now - paced_at_ns_) * rate;
     allowance_ = static_cast<std::int64_t>(
         std::min(static_cast<double>(burst), static_cast<double>(allowance_) + earned));
@@ -344,7 +396,9 @@ std::int64_t IoQueue::pace(std::int64_t now) {
 
 void IoQueue::finish_of_file_locked(Operation& operation) {
     if (operation.block.bytes != nullptr) {
-        if (operation.block.index >= 0) {
+        if (operation.file->background) {
+            --background_blocks_;
+        } else if (operation.block.index >= 0) {
             --busy_blocks_;
         }
         give_back_locked(operation.block);
@@ -379,12 +433,13 @@ void IoQueue::complete_locked(const IoCompletion& completion) {
     Operation operation = std::move(slots_[slot]);
     slots_[slot] = {};
     free_slots_.push_back(slot);
+    background_in_flight_ -= operation.traffic == Traffic::background ? 1 : 0;
     ++statistics_.completed;
     const IoRequest& request = operation.request;
     const int result = completion.result;
     latency_of(request.kind).add(since_us(operation, clock_.steady_ns()));
     if (result == -EINTR || result == -EAGAIN) {  // nothing was done
-        (operation.bulk ? bulk_ : urgent_).push_front(std::move(operation));
+        queue_of(operation).push_front(std::move(operation));
         return;
     }
     const bool syncs =
@@ -406,7 +461,7 @@ void IoQueue::complete_locked(const IoCompletion& completion) {
         // The device wants a larger alignment than we have: through the page cache then.
         direct_works_ = false;
         aim(operation.request, file.cached);
-        bulk_.push_front(std::move(operation));
+        queue_of(operation).push_front(std::move(operation));
         return;
     }
     if (result < 0) {
@@ -438,8 +493,8 @@ void IoQueue::run() {
         {
             const std::lock_guard guard(mutex_);
             collect_locked(requests, timeout_ns);
-            if (stopping_ && urgent_.empty() && bulk_.empty() &&
-                free_slots_.size() == slots_.size()) {
+            if (stopping_ && free_slots_.size() == slots_.size() &&
+                std::ranges::all_of(queues_, [](const auto& queue) { return queue.empty(); })) {
                 return;
             }
             sleeping_ = true;

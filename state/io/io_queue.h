@@ -1,9 +1,11 @@
 // What is on its way to the disk and what waits for it: the protocol of io_engine.h over any ring.
 //
-// Urgent operations (small writes, reads, syncs) go before bulk writes, which may be capped. At
-// most `depth` are in flight. A completion counts only if its result is the length: anything else
-// kills the file for ever, and nothing is done to a dead file any more. A sync goes out when every
-// write of its file has completed.
+// Urgent operations (small writes, reads, syncs) go before bulk writes, and both before those of
+// the background, which is copies and checks that can wait: of the operations in flight and of the
+// blocks for writing it has a quarter, and what it writes may be bounded in bandwidth, all of it
+// together. Nobody else ever waits for it. At most `depth` are in flight. A completion counts only
+// if its result is the length: anything else kills the file for ever, and nothing is done to a dead
+// file any more. A sync goes out when every write of its file has completed.
 //
 // Blocks are staged in a pool that the ring knows. A writer waits for one, a reader takes one from
 // the heap instead.
@@ -12,6 +14,7 @@
 // a waiting, a result, bytes) stays in its place until that has completed.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -55,9 +58,13 @@ struct RingFile {
     int place = -1;
 };
 
+// Whose turn it is: the lowest that has something to do.
+enum class Traffic : std::uint8_t { urgent, bulk, background };
+
 // A file being written. Guarded by the queue's mutex, but for the constants.
 struct OpenFile {
     std::string path;
+    bool background = false;
     RingFile cached;
     RingFile direct;  // the same file past the page cache; opened when it grows big
     std::uint64_t pending = 0;
@@ -80,7 +87,7 @@ struct Operation {
     int* result = nullptr;       // of a read or a sync: where it goes
     Block block;                 // what a write owns: this,
     std::string small;           // or this
-    bool bulk = false;
+    Traffic traffic = Traffic::urgent;
     std::int64_t submitted_ns = 0;
 };
 
@@ -102,7 +109,7 @@ class IoQueue {
 
     // Blocks until one is free. Where all of the pool are being filled and none is on its way to
     // the disk, waiting would be for ever: then one comes from the heap.
-    Block take_block();
+    Block take_block(bool background);
     void give_back(Block block);
     // For reading ahead. Does not wait: what the pool does not have comes from the heap.
     Block take_read_block();
@@ -120,6 +127,9 @@ class IoQueue {
     // A sync behind the writes that are under way, without waiting for it.
     void begin_sync(OpenFile& file);
 
+    // What of the file is not in flight is not done any more.
+    void abandon(OpenFile& file);
+
     // Blocks until every write of the file has completed.
     model::Status drain(OpenFile& file);
 
@@ -131,8 +141,11 @@ class IoQueue {
     void perform(std::span<const IoRequest> requests, std::span<int> results);
 
     // One read, waited for with await(). `waiting` and `result` stay in their places until then.
-    void begin_read(const IoRequest& request, Waiting& waiting, int& result);
+    void begin_read(const IoRequest& request, Waiting& waiting, int& result, bool background);
     void await(Waiting& waiting);
+
+    // How many bytes a second the background may write from now on; 0: no bound.
+    void bound_background(std::uint64_t bytes_per_second);
 
     // Which descriptor a request goes to.
     static void aim(IoRequest& request, const RingFile& file);
@@ -144,12 +157,16 @@ class IoQueue {
     void give_back_locked(Block block);
     void enqueue_of_file_locked(Operation operation);
     void sync_when_idle_locked(OpenFile& file);
+    std::deque<Operation>& queue_of(const Operation& operation);
     void enqueue_locked(Operation operation);
 
-    // Moves what may go now into slots. Sets how long to wait if the cap is all that holds more.
+    // The queue whose turn it is, null: none. Sets how long to wait if the bound of the background
+    // is all that holds more.
+    std::deque<Operation>* next_locked(std::int64_t now, std::optional<std::int64_t>& timeout_ns);
+    // Moves what may go now into slots.
     void collect_locked(std::vector<IoRequest>& requests, std::optional<std::int64_t>& timeout_ns);
 
-    // 0: a bulk write may go; else how long until one may. A bucket of a tenth of a second.
+    // 0: the background may write; else how long until it may. A bucket of a tenth of a second.
     std::int64_t pace(std::int64_t now);
     void finish_of_file_locked(Operation& operation);
     DiskLatency& latency_of(IoRequest::Kind kind);
@@ -164,13 +181,15 @@ class IoQueue {
 
     mutable std::mutex mutex_;  // guards all below but the thread
     std::condition_variable block_free_;
-    std::deque<Operation> urgent_;
-    std::deque<Operation> bulk_;
-    std::vector<Operation> slots_;  // in flight, by token
+    std::array<std::deque<Operation>, 3> queues_;  // by Traffic
+    std::vector<Operation> slots_;                 // in flight, by token
     std::vector<unsigned> free_slots_;
     std::vector<int> free_blocks_;
     std::vector<int> free_read_blocks_;
-    unsigned busy_blocks_ = 0;  // of the pool, queued or in flight
+    // Of writes that are queued or in flight: blocks of the pool, and any of the background.
+    unsigned busy_blocks_ = 0, background_blocks_ = 0;
+    unsigned background_in_flight_ = 0;
+    std::uint64_t background_bytes_per_second_ = 0;  // 0: no bound
     bool direct_works_ = true;
     bool sleeping_ = false;  // the thread is, or is about to be, in wait()
     bool stopping_ = false;

@@ -76,7 +76,9 @@ model::Result<std::string> freeze_savepoint(Disk& disk, Catalogue& catalogue,
 }
 
 Completion::Completion(Disk& disk, const model::Clock& clock, StatePaths paths, Options options)
-    : disk_(disk), clock_(clock), options_(options), catalogue_(disk, std::move(paths)) {}
+    : disk_(disk), clock_(clock), options_(options), catalogue_(disk, std::move(paths)) {
+    disk_.bound_background(options_.bytes_per_second);  // of whatever else may copy, too
+}
 
 Completion::~Completion() {
     for (auto& [name, done] : removals_) {
@@ -189,7 +191,7 @@ model::Status Completion::choose() {
         Job job;
         job.name = name;
         job.begun_ms = clock_.steady_ms();
-        job.copies = std::make_unique<FileCopies>(disk_);
+        job.copies = std::make_unique<FileCopies>(disk_.background());
         for (const auto& file : entry->meta->files) {
             TRY(info, disk_.info(entry->path + "/" + file.name));
             if (elsewhere || (options_.copy && info.links > 1)) {

@@ -166,7 +166,9 @@ rocksdb::DBOptions database_options(const StoreOptions& options) {
     o.stats_dump_period_sec = 0;
     o.stats_persist_period_sec = 0;
     o.skip_stats_update_on_db_open = true;
-    o.max_manifest_file_size = 4 << 20;  // it is copied into every snapshot
+    // It is copied into every snapshot, and for an idle daemon it is nearly all that is written. A
+    // state of more than some thousand files writes it anew with each change instead.
+    o.max_manifest_file_size = 512 << 10;
     o.file_checksum_gen_factory = std::make_shared<Xxh3FileFactory>();
     o.max_bgerror_resume_count = 0;  // a broken database is left and restored, never resumed
     o.allow_mmap_reads = false;

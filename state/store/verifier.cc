@@ -24,7 +24,7 @@ void Verifier::begin(std::string path, const CheckpointMeta& meta) {
 // False: the file is gone, and with it the snapshot: no restart will read it.
 bool Verifier::open_next() {
     file_path_ = path_ + "/" + files_[next_].name;
-    auto file = disk_.stream(file_path_);
+    auto file = disk_.background().stream(file_path_);
     if (!file) {
         return false;
     }

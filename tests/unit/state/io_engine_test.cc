@@ -200,6 +200,19 @@ std::string read_stream(Disk& disk, const std::string& path) {
     return bytes;
 }
 
+TEST_P(DiskOf, TheBackgroundWritesAndReadsTheSameBytes) {
+    const std::string bytes = noise(3'000'001, 7);
+    disk_->bound_background(1ull << 40);
+    {
+        auto file = disk_->background().create(at("copy"));
+        ASSERT_TRUE(file) << file.error().text;
+        ASSERT_TRUE((*file)->append(bytes));
+        ASSERT_TRUE((*file)->sync());
+    }
+    EXPECT_TRUE(read_stream(disk_->background(), at("copy")) == bytes);
+    EXPECT_TRUE(read_stream(*disk_, at("copy")) == bytes);
+}
+
 TEST_P(DiskOf, StreamsWhateverTheSize) {
     for (const bool direct : {true, false}) {
         DiskOptions options;
@@ -841,15 +854,15 @@ TEST_F(Protocol, ClosingWaitsForWhatIsInFlightOfADeadFile) {
     }
 }
 
-TEST_F(Protocol, TheCapHoldsBulkBackAndLetsTheJournalPass) {
-    DiskOptions options;
-    options.bytes_per_second = 10 << 20;  // a block every 25 ms; the bucket holds a tenth: 1 MiB
-    options.buffers = 16;
-    open(options);
+TEST_F(Protocol, TheBoundHoldsTheBackgroundBackAndLetsTheJournalAndRunsPass) {
+    open();
+    disk_->bound_background(10 << 20);  // a block every 25 ms; the bucket holds a tenth: 1 MiB
     clock_.now_ns = 1'000'000'000;
-    auto bulk = create("bulk");
-    ASSERT_TRUE(bulk->append(noise(12 * 256 * 1024, 1)));
-    auto synced = std::async(std::launch::async, [&] { return bulk->sync(); });
+    auto copy = *disk_->background().create(at("copy"));
+    auto synced = std::async(std::launch::async, [&] {
+        const auto appended = copy->append(noise(12 * 256 * 1024, 1));
+        return appended ? copy->sync() : appended;
+    });
     {
         std::unique_lock guard(script_.mutex);
         script_.changed.wait(guard, [&] { return !script_.timeouts.empty(); });
@@ -862,6 +875,10 @@ TEST_F(Protocol, TheCapHoldsBulkBackAndLetsTheJournalPass) {
     ASSERT_TRUE(journal->append("entry"));
     EXPECT_TRUE(journal->sync()) << "no time has passed";
     EXPECT_EQ(script_.count(IoRequest::Kind::write), before + 1);
+    auto run = create("run");
+    ASSERT_TRUE(run->append(noise(20 * 256 * 1024, 2))) << "the copy leaves it blocks";
+    EXPECT_TRUE(run->sync()) << "no time has passed";
+    EXPECT_EQ(script_.count(IoRequest::Kind::write), before + 21);
     while (synced.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
         clock_.now_ns += 1'000'000;
         const std::lock_guard guard(script_.mutex);
@@ -871,6 +888,42 @@ TEST_F(Protocol, TheCapHoldsBulkBackAndLetsTheJournalPass) {
     EXPECT_TRUE(synced.get());
     // Twelve blocks less the bucket's at 25 ms each, whatever the scheduler did in between.
     EXPECT_GE(clock_.now_ns - 1'000'000'000, 150'000'000);
+}
+
+TEST_F(Protocol, TheBackgroundHasAQuarterOfTheDepthAndGivesWay) {
+    DiskOptions options;
+    options.depth = 8;
+    options.buffers = 64;  // nobody waits for one
+    open(options);
+    script_.answer = [](const IoRequest& request) {
+        return request.kind == IoRequest::Kind::write ? kLater : kAsAsked;
+    };
+    auto copy = *disk_->background().create(at("copy"));
+    ASSERT_TRUE(copy->append(noise(12 * 256 * 1024, 1)));
+    script_.wait_for_held(2);
+    auto run = create("run");
+    ASSERT_TRUE(run->append(noise(4 * 256 * 1024, 2)));
+    script_.wait_for_held(6);  // beside those two
+    auto synced = std::async(std::launch::async, [&] { return copy->sync(); });
+    while (synced.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+        script_.release();
+        std::this_thread::yield();
+    }
+    EXPECT_TRUE(synced.get());
+    EXPECT_EQ(script_.most_in_flight(), 6u);
+}
+
+TEST_F(Protocol, WhatIsGivenUpInTheBackgroundWaitsForNoBound) {
+    open();
+    disk_->bound_background(1);
+    clock_.now_ns = 1'000'000'000;
+    auto copy = *disk_->background().create(at("copy"));
+    ASSERT_TRUE(copy->append(noise(3 * 256 * 1024 + 100, 1)));
+    copy.reset();  // no time passes
+    disk_->bound_background(0);
+    copy = *disk_->background().create(at("another"));
+    ASSERT_TRUE(copy->append(noise(3 * 256 * 1024 + 100, 1)));
+    EXPECT_TRUE(copy->sync());
 }
 
 TEST_F(Protocol, AStreamReadsAheadAndTheOrderOfCompletionsDoesNotMatter) {
