@@ -142,6 +142,8 @@ class Daemon(World):
 
     def test_what_cannot_be_a_number_is_counted_and_null(self):
         """Also where no step and no reduction is to blame: what is decoded becomes null."""
+        self.topic += "n"  # without what else is odd
+        self.kafka.create_topic(self.topic, 1)
         numbers = ("9223372036854775808", "1e400", "123456789012345678901.5", "7", "[1]", "1e30")
         with self.kafka.producer() as producer:
             for number in numbers:
