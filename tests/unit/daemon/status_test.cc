@@ -78,6 +78,8 @@ Status full() {
         s.io.sync.add(us);
     }
     s.workers = {{2'000'000'000, 1'000'000'000}};
+    s.fold_latency.add(180);
+    s.fold_latency.add(1200);
     s.watermark = 1'714'521'599'000;
     s.warnings = {"careful"};
     return s;
