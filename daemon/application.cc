@@ -485,6 +485,7 @@ bool Application::start() {
             bells_.main.wait(500);
         }
     }
+    refresh_status(true);  // that the restore is over is to be seen before anybody reads
     return true;
 }
 

@@ -118,7 +118,8 @@ class Log {
  public:
     virtual ~Log() = default;
 
-    // Blocks, at most `timeout_ms`. All partitions of all configured topics.
+    // Blocks, at most `timeout_ms`. All partitions of all configured topics. Errors: unavailable;
+    // invalid: the brokers say that there is no such topic, and name all of those.
     virtual model::Result<std::vector<model::Partition>> partitions(std::int64_t timeout_ms) = 0;
     // Blocks. Begin and end of each partition.
     virtual model::Result<std::vector<LogRange>> ranges(

@@ -387,12 +387,12 @@ struct PortableReader::Parts {
           blocks(threads, 2 * threads + 1, [this, &reader](PortableBlock& block, unsigned thread) {
               block.status = unpack(block, contexts[thread].context);
               if (block.status) {
-                  block.status = check_rows(block, RowCheck(reader.meta_));
+                  block.status = check_rows(block, RowCheck(reader.meta_), *reader.shapes_);
               }
           }) {}
 
     static model::Status unpack(PortableBlock& block, ZSTD_DCtx* context);
-    static model::Status check_rows(PortableBlock& block, RowCheck check);
+    static model::Status check_rows(PortableBlock& block, RowCheck check, const Shapes& shapes);
 
     std::vector<Context> contexts;  // one for each thread
     std::unique_ptr<PortableBlock> in_hand;
@@ -445,6 +445,7 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
     if (checksum_hex(reader->inputs_) != m.inputs) {
         return damaged_at(block.at, "the inputs are not those that the meta names");
     }
+    reader->shapes_.emplace(m, reader->inputs_);
     return reader;
 }
 
@@ -532,7 +533,8 @@ model::Status PortableReader::Parts::unpack(PortableBlock& block, ZSTD_DCtx* con
 }
 
 // All that can be said of a block's rows without the blocks before it.
-model::Status PortableReader::Parts::check_rows(PortableBlock& block, RowCheck check) {
+model::Status PortableReader::Parts::check_rows(PortableBlock& block, RowCheck check,
+                                                const Shapes& shapes) {
     block.hashes.clear();
     block.kinds.clear();
     std::string_view before;
@@ -550,6 +552,10 @@ model::Status PortableReader::Parts::check_rows(PortableBlock& block, RowCheck c
         block.hashes.push_back(key.hash);
         if (auto checked = check.check(key, rows.row()); !checked) {
             return damaged_at(block.at, checked.error().text);
+        }
+        const Shape* shape = rows.begins_slice() ? shapes.by_number(key.reduction) : nullptr;
+        if (shape != nullptr && !shape->ends_at(key.slice_end)) {
+            return damaged_at(block.at, "a window that ends where none of its reduction does");
         }
         if (rows.begins_slice() &&
             (block.kinds.empty() || block.kinds.back().first != key.reduction)) {

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,7 @@
 #include "state/store/checkpoint_meta.h"
 #include "state/store/checksum.h"
 #include "state/store/row_source.h"
+#include "state/tools/shapes.h"
 
 namespace sluice::state {
 
@@ -142,6 +144,7 @@ class PortableReader final : public RowSource {
     std::string pipeline_;
     CheckpointMeta meta_;
     std::string inputs_;
+    std::optional<Shapes> shapes_;  // by these
     PortableCounts counts_;
 
     RowKey key_;

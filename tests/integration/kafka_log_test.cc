@@ -510,7 +510,7 @@ TEST_F(KafkaLogTest, AnUnknownTopicIsSaid) {
     auto log = open("nobody-made-it");
     const auto partitions = log->partitions(10'000);
     ASSERT_FALSE(partitions);
-    EXPECT_EQ(partitions.error().kind, model::ErrorKind::unavailable);
+    EXPECT_EQ(partitions.error().kind, model::ErrorKind::invalid);
     EXPECT_NE(partitions.error().text.find("nobody-made-it"), std::string::npos);
 }
 

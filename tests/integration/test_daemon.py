@@ -48,6 +48,7 @@ class Daemon(World):
         daemon.start()
         daemon.wait_read(self.ends())
         daemon.wait_status(lambda status: status["checkpoints"], "a checkpoint")
+        daemon.wait_ready()  # reading begins at the gate, readiness when Redis has every connection
 
         def get(path, method="GET"):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

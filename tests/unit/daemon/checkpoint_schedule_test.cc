@@ -51,7 +51,8 @@ TEST(CheckpointSchedule, OneThatWasSkippedIsWantedStillAndNotAtOnce) {
     const std::uint64_t ticket = schedule.request();
     schedule.look(100);
     schedule.begin(100);
-    schedule.skipped(200);
+    schedule.note_skipped(200);
+    EXPECT_TRUE(schedule.skipped(ticket));
     EXPECT_FALSE(schedule.done(ticket));
     EXPECT_TRUE(schedule.wanted());
     EXPECT_FALSE(schedule.may_begin(1'199));
