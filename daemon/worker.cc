@@ -370,16 +370,19 @@ bool Worker::read_some() {
         if (waits) {
             continue;
         }
-        any = !closed && !(owned.exhausted() && !fill(owned)) && process(owned);
+        const bool there = !closed && (!owned.exhausted() || fill(owned));
+        any = there && process(owned);
         if (any) {
             owned.pace.took(now, owned.time.watermark());
-        } else {
-            owned.pace.stood();
+            continue;
         }
-        // What it waits for is no record: more of them must not wake us. Tried again with the next
-        // step.
-        owned.paused = true;
-        reader_->set_paused(owned.partition, true);
+        owned.pace.stood();
+        if (there) {
+            // What it waits for is no record: more of them must not wake us. Tried again with the
+            // next step.
+            owned.paused = true;
+            reader_->set_paused(owned.partition, true);
+        }
     }
     tell_pace();
     return any;
