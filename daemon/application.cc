@@ -96,7 +96,7 @@ void Application::request_stop(StopRequest request) {
     const Farewell farewell = !request.savepoint   ? Farewell::policy
                               : *request.savepoint ? Farewell::savepoint
                                                    : Farewell::no_savepoint;
-    if (request.drain && requests_.serving()) {
+    if (request.drain && (requests_.serving() || reloaded_)) {  // or an engine is about to be
         ending_.farewell = farewell;
         ending_.drain_requested = true;
         log_info("draining: what the log holds now is read, every window closes");
@@ -403,6 +403,7 @@ bool Application::begin_anew() {
         return false;
     }
     threads_.reset();
+    reloaded_ = true;
     requests_.withdraw();
     log_->publish(engine_->coordinator().report().checkpoints.committed_offsets);
     running_ = false;
@@ -422,7 +423,6 @@ bool Application::begin_anew() {
         status.savepoint_directory = savepoint_directory();
         status.partitions.clear();
     });
-    reloaded_ = true;
     return open_engine();
 }
 
@@ -590,7 +590,7 @@ bool Application::begin() {
     threads_->begin();
     running_ = true;
     requests_.serve(*engine_);
-    if (std::exchange(reloaded_, false)) {
+    if (reloaded_.exchange(false)) {
         log_info("the edited settings are in force");
         reloads_.in_force();
     }

@@ -5,6 +5,7 @@
 // waits, readiness says why, work resumes by itself.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -105,8 +106,8 @@ class Application {
     std::optional<Watch> watch_;            // behind the gate
     std::optional<EngineThreads> threads_;  // behind the gate; they use all of the above
     bool first_engine_ = true;
-    bool running_ = false;   // behind the gate
-    bool reloaded_ = false;  // the next engine that runs is that of other settings
+    bool running_ = false;                // behind the gate
+    std::atomic<bool> reloaded_ = false;  // the next engine that runs is that of other settings
 
     std::string stop_savepoint_;  // name of the one that the stop waits for
     std::int64_t stop_begun_ms_ = 0;

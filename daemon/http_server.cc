@@ -20,8 +20,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -130,10 +131,10 @@ class HttpServer::Running {
 
     std::uint16_t port() const { return port_; }
 
-    void settle(std::int64_t timeout_ms) const {
-        for (std::int64_t ms = 0; ms < timeout_ms && unsent_.load() > 0; ++ms) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
+    void settle(std::int64_t timeout_ms) {
+        std::unique_lock lock(unsent_mutex_);
+        all_sent_.wait_for(lock, std::chrono::milliseconds(timeout_ms),
+                           [this] { return unsent_ == 0; });
     }
 
  private:
@@ -233,7 +234,20 @@ class HttpServer::Running {
     const model::Clock& clock_;
     std::uint16_t port_ = 0;
     std::string bound_path_;
-    std::atomic<int> unsent_ = 0;  // answers given by other threads that have not left yet
+    void give_answer() {
+        const std::lock_guard lock(unsent_mutex_);
+        ++unsent_;
+    }
+    void answer_left() {
+        const std::lock_guard lock(unsent_mutex_);
+        if (--unsent_ == 0) {
+            all_sent_.notify_all();
+        }
+    }
+
+    std::mutex unsent_mutex_;
+    std::condition_variable all_sent_;
+    int unsent_ = 0;  // guarded by unsent_mutex_: answers given by other threads, not yet gone
     std::set<std::shared_ptr<Waiting>> waiting_;
     // Sessions count themselves, also when io_ is destroyed with some of them: these outlive it.
     int open_local_ = 0;
@@ -409,7 +423,7 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
             if (waiting->io == nullptr || waiting->session == nullptr) {
                 return;
             }
-            ++waiting->session->server_.unsent_;
+            waiting->session->server_.give_answer();
             asio::post(*waiting->io, [waiting, head, outcome = std::move(outcome)] {
                 const std::shared_ptr<Session> session = waiting->take();
                 session->server_.waiting_.erase(waiting);
@@ -470,7 +484,7 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
             [self = shared_from_this()](boost::system::error_code error, std::size_t) {
                 self->timer_.cancel();
                 if (std::exchange(self->last_words_, false)) {
-                    --self->server_.unsent_;
+                    self->server_.answer_left();
                 }
                 if (error || !self->response_.keep_alive()) {
                     boost::system::error_code ignored;
@@ -485,7 +499,7 @@ class HttpServer::Running::Session : public std::enable_shared_from_this<Session
     Socket socket_;
     asio::steady_timer timer_;
     const bool local_;
-    bool last_words_ = false;  // what is being sent counts in unsent_
+    bool last_words_ = false;  // what is being sent counts among those not yet gone
     boost::beast::flat_buffer buffer_{kMostHeaderBytes + kMostBodyBytes};
     std::optional<http::request_parser<http::string_body>> parser_;
     Response response_;
