@@ -10,17 +10,9 @@ import tempfile
 
 from harness import daemon as program
 from harness import kafka, traffic
+from harness.short import BEGIN, SHORT, SOURCE
 from harness.world import World
 
-BEGIN = 1_714_521_600_000
-SHORT = """
-[reduce.short]
-key = ["user"]
-window = { tumbling = "5s" }
-values = { n = "count()", q = "sum(quantity)" }
-ttl = "none"
-"""
-SOURCE = 'timestamp = "at"\nout_of_order = "1s"\n'
 PASSWORD = "a pass-word, with 'odd' signs"
 LISTENERS = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", "SASL": "SASL_PLAINTEXT", "TLS": "SSL", "BOTH": "SASL_SSL"}
 
