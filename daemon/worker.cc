@@ -428,7 +428,12 @@ bool Worker::fill(Owned& owned) {
         const auto end = reader_->at_end(owned.partition);
         if (!end) {
             owned.quiet_since_ms.reset();
-        } else if (!owned.quiet_since_ms) {
+            return false;
+        }
+        // What lies between the last record and the end are markers and aborted records. The log
+        // may drop them like any others, and then a position before them would be a gap.
+        owned.next_offset = std::max(owned.next_offset, std::min(*end, bound(owned)));
+        if (!owned.quiet_since_ms) {
             owned.quiet_since_ms = now;
             owned.end_seen = true;
         }

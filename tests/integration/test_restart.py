@@ -404,6 +404,31 @@ class Restart(World):
         outcome = self.finish(self.make())
         self.assertIn(False, {result.complete for result in outcome.results})
 
+    def test_markers_at_the_end_may_expire(self):
+        """Nothing is missing where the log has dropped markers and aborted records behind the last one read."""
+        with self.kafka.producer(transactional_id=f"tx-{self.topic}") as producer:
+            for fate in ("commit", "abort"):
+                producer.begin()
+                traffic.produce(self.kafka, self.topic, 2, self.stream, 50, self.random, producer=producer)
+                getattr(producer, fate)()
+        daemon = self.make()
+        daemon.start()
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        before = self.outcome(daemon).records
+        self.assertEqual(daemon.terminate(), 0)
+        with self.kafka.admin() as admin:
+            for (topic, partition), end in self.ends().items():
+                admin.delete_records(topic, partition, end)
+        daemon.start()
+        status = daemon.wait_ready()
+        self.assertEqual(status["ledger"]["consumed"], before)
+        self.assertEqual(status["ledger"]["skipped"], 0)
+        self.produce(200)
+        daemon.wait_read(self.ends())
+        self.assertEqual(daemon.status()["ledger"]["consumed"], before + 200)
+        self.assertEqual(daemon.terminate(), 0)
+
     def test_workers_may_change(self):
         for workers in (1, 2, 4):
             self.produce(200)
