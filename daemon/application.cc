@@ -225,6 +225,7 @@ bool Application::open() {
                        : pipeline_.state.directory + "/" + pipeline_.dead_letter.file;
     letters.max_bytes = pipeline_.dead_letter.max_bytes;
     letters.drop_when_full = pipeline_.dead_letter.drop_when_full;
+    letters.half_full = [this] { bells_.letters.ring(); };
     auto dead_letters = ingest::DeadLetterFile::open(std::move(letters));
     if (!dead_letters) {
         note_failure(kExitLocked, dead_letters.error().text);
@@ -566,6 +567,7 @@ bool Application::begin() {
         EngineThreads::Hooks{
             .failed = [this](int exit_code,
                              std::string text) { note_failure(exit_code, std::move(text)); },
+            .letters = [this] { dead_letters_->flush(); },
             .watch = [this] { watch_->step(); },
         });
     threads_->open_workers();
@@ -580,7 +582,6 @@ bool Application::begin() {
         .engine = *engine_,
         .log = *log_,
         .disk = *disk_,
-        .dead_letters = *dead_letters_,
         .ballast = *ballast_,
         .clock = clock_,
         .ending = ending_,

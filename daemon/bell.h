@@ -31,7 +31,7 @@ class Bell {
 
 // One for each thread that sleeps until another one has something for it.
 struct Bells {
-    Bell main, coordinator, fire, snapshot, savepoint, watch;
+    Bell main, coordinator, fire, snapshot, savepoint, letters, watch;
 };
 
 }  // namespace sluice::daemon

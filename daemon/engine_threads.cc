@@ -119,6 +119,14 @@ void EngineThreads::begin() {
         },
         [this] { bells_.savepoint.wait(100); });
     drive("sink", [this] { return engine_.sink().step(); }, [this] { engine_.sink().wait(50); });
+    // Of its own: Kafka may keep the watch waiting for seconds, and meanwhile bad records come on.
+    drive(
+        "letters",
+        [this] {
+            hooks_.letters();
+            return false;
+        },
+        [this] { bells_.letters.wait(1000); });
     drive(
         "watch",
         [this] {
@@ -136,8 +144,8 @@ void EngineThreads::release_workers() {
 void EngineThreads::stop() {
     stopping_.store(true, std::memory_order_release);
     release_workers();
-    for (Bell* bell :
-         {&bells_.coordinator, &bells_.fire, &bells_.snapshot, &bells_.savepoint, &bells_.watch}) {
+    for (Bell* bell : {&bells_.coordinator, &bells_.fire, &bells_.snapshot, &bells_.savepoint,
+                       &bells_.letters, &bells_.watch}) {
         bell->ring();
     }
     if (running_) {

@@ -1,7 +1,7 @@
 // The threads of a running engine: each drives one of its objects, until stop().
 //
 //   worker-N      opens its reader, so that it belongs to this thread, and waits for begin()
-//   coordinator, fire, snapshot, savepoint, sink, watch
+//   coordinator, fire, snapshot, savepoint, sink, letters, watch
 //
 // A thread that has nothing to do sleeps on its bell, or on what its object waits for.
 //
@@ -28,7 +28,8 @@ class EngineThreads {
     struct Hooks {
         // What ends the daemon: exit code and text.
         std::function<void(int, std::string)> failed;
-        std::function<void()> watch;  // one look at what is outside; blocks
+        std::function<void()> letters;  // writes the dead letters that wait; blocks
+        std::function<void()> watch;    // one look at what is outside; blocks
     };
     EngineThreads(Engine& engine, Bells& bells, Hooks hooks);
     ~EngineThreads();

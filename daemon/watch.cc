@@ -5,7 +5,6 @@
 #include "daemon/engine.h"
 #include "daemon/file_system.h"
 #include "daemon/logging.h"
-#include "ingest/dead_letter.h"
 #include "ingest/log.h"
 #include "state/io/disk.h"
 
@@ -45,7 +44,6 @@ void Watch::step() {
         parts_.ending.set_drain_ends(std::move(ends));
         parts_.bells.main.ring();
     }
-    parts_.dead_letters.flush();
     const std::int64_t now = parts_.clock.steady_ms();
     if (ranges && parts_.look_for_partitions && !parts_.ending.draining &&
         (!looked_for_partitions_ms_ || now - *looked_for_partitions_ms_ >= kLookForPartitionsMs)) {

@@ -16,9 +16,8 @@
 #include "state/model/clock.h"
 
 namespace sluice::ingest {
-class DeadLetterFile;
 class Log;
-}  // namespace sluice::ingest
+}
 namespace sluice::state {
 class Disk;
 }
@@ -35,7 +34,6 @@ class Watch {
         Engine& engine;  // it runs
         ingest::Log& log;
         state::Disk& disk;
-        ingest::DeadLetterFile& dead_letters;
         Ballast& ballast;
         const model::Clock& clock;
         Ending& ending;

@@ -216,6 +216,10 @@ model::Status DeadLetterFile::append(std::string line) {
     }
     buffer_ += line;
     ++lines_;
+    const std::uint64_t half = settings_.buffer_bytes / 2;
+    if (settings_.half_full && waiting < half && waiting + line.size() >= half) {
+        settings_.half_full();
+    }
     return {};
 }
 

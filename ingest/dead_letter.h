@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -49,6 +50,9 @@ struct DeadLetterFileSettings {
     std::uint64_t max_bytes = 256ull << 20;
     bool drop_when_full = false;
     std::uint64_t buffer_bytes = 4ull << 20;  // taken and not written yet
+    // Called when the buffer has become half full, by whoever appends: somebody is to flush() now,
+    // or those who append will have to wait. Must not block. None: nobody is told.
+    std::function<void()> half_full = {};
 };
 
 // An append-only file. A line that a crash tore is cut off when the file is opened. When somebody

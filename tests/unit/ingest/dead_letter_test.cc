@@ -174,6 +174,23 @@ TEST_F(DeadLetterFileTest, TheBufferIsBoundedButALongLinePasses) {
     ASSERT_TRUE(file->append("a\n"));
 }
 
+TEST_F(DeadLetterFileTest, SaysOnceThatTheBufferIsHalfFull) {
+    int said = 0;
+    settings.buffer_bytes = 20;
+    settings.half_full = [&] { ++said; };
+    auto file = open();
+    for (const int expected : {1, 2}) {
+        ASSERT_TRUE(file->append("12345\n"));
+        EXPECT_EQ(said, expected - 1);
+        ASSERT_TRUE(file->append("12345\n"));
+        EXPECT_EQ(said, expected);
+        ASSERT_TRUE(file->append("12345\n"));
+        EXPECT_FALSE(file->append("12345\n"));
+        EXPECT_EQ(said, expected);  // whoever was told is at it, or the disk is
+        file->flush();
+    }
+}
+
 TEST_F(DeadLetterFileTest, AFolderThatDoesNotExistIsSaid) {
     settings.path = directory_ / "no" / "dead.jsonl";
     const auto file = DeadLetterFile::open(settings);
