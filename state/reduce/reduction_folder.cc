@@ -43,9 +43,13 @@ class ReductionFolder::Pool {
             return;
         }
         table->clear();
+        std::unique_ptr<SliceTable> surplus;  // freed by this thread, one for each that comes back
         const std::lock_guard lock(mutex_);
         if (tables_.size() < wanted_) {
             tables_.push_back(std::move(table));
+        } else if (tables_.size() > wanted_) {
+            surplus = std::move(tables_.back());
+            tables_.pop_back();
         }
     }
 

@@ -88,7 +88,7 @@ class ReductionFolder {
 
     std::size_t slices() const { return slices_.size(); }
     std::size_t rows() const { return rows_; }    // over all slices held
-    std::size_t bytes() const { return bytes_; }  // what the rows take, for the memory budget
+    std::size_t bytes() const { return bytes_; }  // what the slices take, for the memory budget
 
     const FoldSettings& settings() const { return settings_; }
 

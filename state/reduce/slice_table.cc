@@ -28,6 +28,9 @@ constexpr int kMostDepth = 16;
 constexpr std::size_t kArenaBlock = 4 * 1024;
 // A slot's 8 bytes at the mean load.
 constexpr std::size_t kIndexBytesPerRow = 16;
+// What a table takes for its first row: a page of rows, its index, its own fields. A hundred
+// thousand open windows of a few rows each are half a gigabyte of that.
+constexpr std::size_t kTableBytes = 4096 + 512;
 constexpr std::uint32_t kLeastTextRoom = 16;
 
 // Grow when more than three quarters of the slots are taken.
@@ -107,7 +110,11 @@ SliceTable::SliceTable(RowLayout layout) : layout_(std::move(layout)), arena_(kA
 SliceTable::~SliceTable() = default;
 
 std::size_t SliceTable::bytes() const {
-    std::size_t sum = rows_ * (layout_.row_bytes() + kIndexBytesPerRow) + arena_.used_bytes();
+    if (rows_ == 0) {
+        return 0;
+    }
+    std::size_t sum =
+        kTableBytes + rows_ * (layout_.row_bytes() + kIndexBytesPerRow) + arena_.used_bytes();
     // The limbs of float totals are counted at their usual number.
     constexpr std::size_t kLimbs = 4 * sizeof(std::uint64_t);
     sum += rests_.size() * (sizeof(SumRest) + kLimbs);

@@ -61,7 +61,8 @@ class SliceTable {
               model::ValueErrors& errors);
 
     std::size_t rows() const { return rows_; }
-    // What the rows take, for the memory budget; grows with them and is 0 after clear().
+    // What the rows take, and the table for having any, for the memory budget; grows with them and
+    // is 0 after clear().
     std::size_t bytes() const;
     // Rows that the memory which clear() keeps has room for.
     std::size_t reserved_rows() const;

@@ -24,6 +24,8 @@ using testing::Rows;
 using testing::Value;
 
 constexpr ReductionKind kCountAndSum[] = {ReductionKind::count, ReductionKind::sum};
+// What a table takes beside its rows, at most.
+constexpr std::size_t kOfATable = 6 * 1024;
 
 // (hash, key) → what the row must say.
 using Reference =
@@ -181,6 +183,15 @@ TEST(SliceTable, BytesFollowTheRows) {
     EXPECT_EQ(table.bytes(), before);
 }
 
+TEST(SliceTable, BytesCountTheTableToo) {
+    SliceTable table{RowLayout(kCountAndSum)};
+    fold_keys(table, {1}, nullptr);
+    EXPECT_GE(table.bytes(), kOfATable / 2);
+    EXPECT_LE(table.bytes(), kOfATable);
+    table.clear();
+    EXPECT_EQ(table.bytes(), 0U);
+}
+
 TEST(SliceTable, TextsThatGrowTakeBoundedRoom) {
     constexpr ReductionKind kLast[] = {ReductionKind::last};
     SliceTable table{RowLayout(kLast)};
@@ -192,7 +203,7 @@ TEST(SliceTable, TextsThatGrowTakeBoundedRoom) {
         const Rows rows({record}, 1);
         rows.fold_into(table, errors);
     }
-    EXPECT_LT(table.bytes(), 3U * 2048U);
+    EXPECT_LT(table.bytes(), 3U * 2048U + kOfATable);
     std::string row;
     table.encode(0, row);
     model::Arena arena;
