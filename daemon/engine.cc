@@ -688,6 +688,25 @@ model::Result<bool> Engine::fire_step() {
     return fired;
 }
 
+model::Status Engine::same_log() {
+    std::vector<state::PartitionMeta> stand;
+    for (const auto& worker : workers_) {
+        for (const PartitionProgress& one : worker->progress().partitions) {
+            state::PartitionMeta& meta = stand.emplace_back();
+            meta.partition = partitions_[one.partition];
+            meta.next_offset = one.next_offset;
+            if (one.probe_offset >= 0) {
+                meta.probe = state::Probe{one.probe_offset, one.probe_hash};
+            }
+        }
+    }
+    std::vector<const state::PartitionMeta*> asked;
+    for (const state::PartitionMeta& meta : stand) {
+        asked.push_back(&meta);
+    }
+    return SourceCheck(seams_.log, {false, options_.accept_compacted, options_.say}).has(asked);
+}
+
 model::Status Engine::look_for_partitions(std::int64_t timeout_ms) {
     TRY(listed, listed_partitions(timeout_ms));
     std::vector<model::Partition> found;

@@ -124,6 +124,9 @@ class Engine {
 
     // Looks for partitions that are not read yet and takes them up. Blocks. Thread: any one.
     model::Status look_for_partitions(std::int64_t timeout_ms);
+    // Whether the log is still the one that was read, as far as its records tell. Blocks. Errors:
+    // unavailable, with what is missing or different. Thread: any one.
+    model::Status same_log();
 
     // The settings in force: the recorded inputs, and addresses, memory and so on of the current
     // file. From the stage behind `restore` on.

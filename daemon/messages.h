@@ -86,7 +86,9 @@ struct PartitionProgress {
     // end.
     std::optional<std::int64_t> quiet_since_ms;
     std::optional<std::int64_t> last_arrival_ms;  // of its last record, or of its taking up
-    std::string gone;  // not empty: its offsets are gone, nothing more comes
+    std::string gone;                 // not empty: its offsets are gone, nothing more comes
+    model::Offset probe_offset = -1;  // the last record that was folded; -1: none
+    std::uint64_t probe_hash = 0;
     model::Ledger ledger;
 };
 

@@ -21,6 +21,15 @@ void Watch::step() {
     const auto& partitions = parts_.engine.partitions();
     const std::vector<model::Partition> asked(partitions.begin(), partitions.end());
     const auto ranges = parts_.log.ranges(asked, kAskTimeoutMs);
+    std::string kafka_problem = ranges ? "" : ranges.error().text;
+    if (!ranges && ranges.error().kind == model::ErrorKind::invalid) {
+        topic_away_ = true;
+    } else if (ranges && topic_away_) {
+        // There is one of that name again. What follows on where we stand may be anything.
+        const auto same = parts_.engine.same_log();
+        topic_away_ = !same;
+        kafka_problem = same ? "" : same.error().text;
+    }
     const auto space = parts_.disk.space(parts_.pipeline.state.directory);
     const std::uint64_t reserve = parts_.pipeline.state.reserve_bytes;
     std::string disk_problem;
@@ -30,7 +39,9 @@ void Watch::step() {
         disk_problem = std::to_string(space->free_bytes >> 20) + " MiB are free, the reserve is " +
                        std::to_string(reserve >> 20) + " MiB";
     }
-    parts_.engine.coordinator().set_hold(disk_problem.empty() ? "" : "disk: " + disk_problem);
+    parts_.engine.coordinator().set_hold(!disk_problem.empty() ? "disk: " + disk_problem
+                                         : topic_away_         ? "kafka: " + kafka_problem
+                                                               : "");
     if (parts_.ending.requested) {
         parts_.ballast.let_go();
     } else if (space) {
@@ -53,7 +64,7 @@ void Watch::step() {
         }
     }
     std::lock_guard lock(mutex_);
-    seen_.kafka_problem = ranges ? "" : ranges.error().text;
+    seen_.kafka_problem = std::move(kafka_problem);
     seen_.disk_problem = std::move(disk_problem);
     seen_.disk_free = space ? space->free_bytes : 0;
     if (ranges) {

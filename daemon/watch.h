@@ -55,6 +55,7 @@ class Watch {
  private:
     const Parts parts_;
     std::optional<std::int64_t> looked_for_partitions_ms_;
+    bool topic_away_ = false;  // the brokers did not know it; nothing is read until it is the same
     mutable std::mutex mutex_;
     Seen seen_;  // guarded by mutex_
 };

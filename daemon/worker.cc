@@ -582,6 +582,8 @@ void Worker::publish() {
         }
         one.last_arrival_ms = owned->last_arrival_ms;
         one.gone = owned->gone;
+        one.probe_offset = owned->probe_offset;
+        one.probe_hash = owned->probe_hash;
         one.ledger = owned->ledger;
         progress.wants_cap |= owned->wants_cap;
         progress.until_end_reached &= until_end_reached(*owned);

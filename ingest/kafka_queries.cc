@@ -21,6 +21,13 @@ List list_of(const std::vector<Partition>& partitions, std::int64_t offset) {
     return list;
 }
 
+// The brokers know nothing of the topic or partition.
+bool is_unknown(rd_kafka_resp_err_t error) {
+    return error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+}
+
 // librdkafka puts questions about settings to the controller, and waits for it for as long as it
 // may. A cluster whose controller is none of its brokers has none that answers: librdkafka's own
 // mock.
@@ -50,6 +57,9 @@ model::Result<std::vector<Offset>> query_offsets(rd_kafka_t* client,
     }
     const List list = list_of(partitions, time);
     const rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(client, list.get(), timeout_ms);
+    if (is_unknown(error)) {
+        return model::invalid("offsets cannot be queried: " + text_of(error));
+    }
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return model::unavailable("offsets cannot be queried: " + text_of(error));
     }
@@ -58,7 +68,9 @@ model::Result<std::vector<Offset>> query_offsets(rd_kafka_t* client,
             list.get(), partitions[i].topic.c_str(), partitions[i].id);
         INVARIANT(found != nullptr, "a partition that was asked for is in the answer");
         if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            return model::unavailable(to_string(partitions[i]) + ": " + text_of(found->err));
+            std::string text = to_string(partitions[i]) + ": " + text_of(found->err);
+            return is_unknown(found->err) ? model::invalid(std::move(text))
+                                          : model::unavailable(std::move(text));
         }
         offsets[i] = found->offset;
     }

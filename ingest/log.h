@@ -121,7 +121,8 @@ class Log {
     // Blocks, at most `timeout_ms`. All partitions of all configured topics. Errors: unavailable;
     // invalid: the brokers say that there is no such topic, and name all of those.
     virtual model::Result<std::vector<model::Partition>> partitions(std::int64_t timeout_ms) = 0;
-    // Blocks. Begin and end of each partition.
+    // Blocks. Begin and end of each partition. Errors: unavailable; invalid: the brokers say that
+    // there is no such topic or partition.
     virtual model::Result<std::vector<LogRange>> ranges(
         const std::vector<model::Partition>& partitions, std::int64_t timeout_ms) = 0;
     // Blocks. The first offset whose timestamp is at or above `time`, or the end.

@@ -397,6 +397,29 @@ class Restart(World):
         self.assertEqual(daemon.terminate(), 0)
         self.assertEqual(self.results(), before)
 
+    def test_a_topic_made_anew_while_it_runs_is_not_read(self):
+        daemon = self.make()
+        daemon.start()
+        daemon.wait_read(self.ends())
+        self.wait_judged(daemon)
+        consumed, before = daemon.status()["ledger"]["consumed"], self.results()
+
+        def kafka_says(word):
+            return lambda status: any(
+                c["name"] == "kafka" and not c["ok"] and word in c["reason"] for c in status["conditions"]
+            )
+
+        with self.kafka.admin() as admin:
+            admin.delete_topic(self.topic)
+        daemon.wait_status(kafka_says("Unknown topic"), "the topic is away")
+        self.kafka.create_topic(self.topic, 2)
+        self.produce(1200)
+        status = daemon.wait_status(kafka_says("the topic was made anew"), "the topic is another one")
+        self.assertEqual(status["ledger"]["consumed"], consumed)
+        self.assertEqual(self.results(), before)
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertIn("the topic was made anew", self.refused(daemon, 65, options=["--until", "end"]))
+
     def test_the_log_starts_above_zero(self):
         with self.kafka.admin() as admin:
             admin.delete_records(self.topic, 0, 100)
