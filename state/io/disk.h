@@ -99,6 +99,7 @@ class Disk {
         const std::string& path) = 0;  // fails if it exists
     virtual model::Result<std::unique_ptr<WritableFile>> append_to(
         const std::string& path) = 0;  // goes on at its end
+    // Errors: corrupt, if it is no ordinary file (a pipe nobody writes to would be waited for).
     virtual model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) = 0;
     // Of its own accord by way of open().
     virtual model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path);

@@ -24,6 +24,25 @@ namespace {
 
 constexpr unsigned kThreads = 4;
 
+// Opening a pipe that nobody writes to would wait for ever, and what lies where a file should may
+// be anything: snapshots come from elsewhere, too.
+model::Result<Descriptor> open_to_read(const std::string& path) {
+    Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    struct stat about{};
+    if (!descriptor || ::fstat(descriptor.number(), &about) != 0) {
+        return failed(path, errno);
+    }
+    if (!S_ISREG(about.st_mode)) {
+        return model::corrupt(path + ": is no ordinary file");
+    }
+    // io_uring would give up reads of a file that is not in the cache.
+    const int flags = ::fcntl(descriptor.number(), F_GETFL);
+    if (flags < 0 || ::fcntl(descriptor.number(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
+        return failed(path, errno);
+    }
+    return descriptor;
+}
+
 class IoDisk final : public Disk {
  public:
     IoDisk(std::unique_ptr<Ring> ring, const DiskOptions& options, const model::Clock& clock)
@@ -52,10 +71,7 @@ class IoDisk final : public Disk {
                                           options_.direct, background);
     }
     model::Result<std::unique_ptr<ReadStream>> stream(const std::string& path, bool background) {
-        Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!descriptor) {
-            return failed(path, errno);
-        }
+        TRY(descriptor, open_to_read(path));
         return std::make_unique<IoStream>(queue_, path, std::move(descriptor), options_.direct,
                                           background);
     }
@@ -70,10 +86,7 @@ class IoDisk final : public Disk {
         return stream(path, false);
     }
     model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
-        Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!descriptor) {
-            return failed(path, errno);
-        }
+        TRY(descriptor, open_to_read(path));
         return std::make_unique<IoReader>(queue_, path, std::move(descriptor));
     }
     model::Status make_directory(const std::string& path) override {

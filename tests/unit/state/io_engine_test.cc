@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -456,6 +457,20 @@ TEST_P(DiskOf, NamesAndDirectories) {
     ASSERT_TRUE(space);
     EXPECT_GT(space->free_bytes, 0u);
     EXPECT_GE(space->total_bytes, space->free_bytes);
+}
+
+TEST_P(DiskOf, OnlyOrdinaryFilesAreRead) {
+    ASSERT_EQ(::mkfifo(at("pipe").c_str(), 0600), 0);
+    ASSERT_TRUE(disk_->make_directory(at("folder")));
+    for (const char* name : {"pipe", "folder"}) {
+        const auto opened = disk_->open(at(name));
+        ASSERT_FALSE(opened) << name;
+        EXPECT_EQ(opened.error().kind, ErrorKind::corrupt);
+        EXPECT_EQ(opened.error().text, at(name) + ": is no ordinary file");
+        const auto stream = disk_->stream(at(name));
+        ASSERT_FALSE(stream) << name;
+        EXPECT_EQ(stream.error().kind, ErrorKind::corrupt);
+    }
 }
 
 TEST_P(DiskOf, WritesAFileDurably) {
