@@ -229,6 +229,21 @@ void check_machine(Loaded& loaded, const config::Environment& environment) {
         add(loaded, "state.directory", Severity::warning,
             "the state directory " + state.directory + " cannot be written by this user");
     }
+    const std::filesystem::path state_folder(state.directory);
+    const std::filesystem::path letters = state_folder / loaded.pipeline->dead_letter.file;
+    std::error_code ignored;
+    if (std::filesystem::is_directory(letters, ignored)) {
+        add(loaded, "dead_letter.file", Severity::warning,
+            "the file of dead letters " + letters.string() + " is a directory",
+            "`run` leaves with 73");
+    } else if (const auto home = letters.parent_path();
+               home.lexically_normal() != state_folder.lexically_normal() &&
+               access(home.c_str(), W_OK | X_OK) != 0) {
+        add(loaded, "dead_letter.file", Severity::warning,
+            "the folder of dead letters " + home.string() +
+                " does not exist or cannot be written by this user",
+            "`run` leaves with 73");
+    }
     struct statvfs disk{};
     if (statvfs(folder.c_str(), &disk) == 0) {
         const std::uint64_t free = std::uint64_t{disk.f_bavail} * disk.f_frsize;

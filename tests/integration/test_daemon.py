@@ -241,6 +241,14 @@ class Commands(World):
         self.assertEqual(said.returncode, 78, said.stderr)  # Kafka was reached
         for missing in (f"no{self.topic}", f"nor{self.topic}"):
             self.assertIn(f"topic {missing}: ", said.stderr)
+        (self.folder / "letters").mkdir()
+        for place, word in (("letters", "is a directory"), ("nowhere/letters.jsonl", "does not exist")):
+            away = self.configure(
+                SHORT, source=SOURCE, dead_letter=f'file = "{self.folder / place}"', file="away.toml"
+            )
+            said = program.command("check", away, "--offline")
+            self.assertEqual(said.returncode, 0, said.stderr)
+            self.assertIn(word, said.stderr)
         bad = self.configure(
             SHORT.replace('"count()"', '"cuont()"').replace('"5s"', '"5 s"'), source="out_of_ordr = '1s'", file="bad.toml"
         )
