@@ -24,6 +24,8 @@ IOStatus status_of(const model::Error& error) {
             return IOStatus::NoSpace(error.text);
         case model::ErrorKind::invalid:
             return IOStatus::NotFound(error.text);
+        case model::ErrorKind::corrupt:
+            return IOStatus::Corruption(error.text);
         default:
             return IOStatus::IOError(error.text);
     }
