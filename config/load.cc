@@ -18,6 +18,7 @@
 #include "config/inputs.h"
 #include "config/reader.h"
 #include "config/units.h"
+#include "state/model/ascii.h"
 
 namespace sluice::config {
 namespace {
@@ -32,19 +33,19 @@ constexpr TypeSet kTimeTypes = type_set(model::Type::integer) | type_set(model::
 constexpr std::array<std::string_view, 7> kTemplateNames{"pipeline", "reduce", "window", "final",
                                                          "complete", "rev",    "share"};
 
-bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_alphanumeric(char c) { return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z'); }
+bool is_alphanumeric(char c) { return model::is_letter(c) || model::is_digit(c); }
 
 // [a-z0-9][a-z0-9-]{0,62}
 bool is_pipeline_name(std::string_view name) {
     return !name.empty() && name.size() <= 63 && name.front() != '-' &&
-           std::ranges::all_of(name, [](char c) { return is_lower(c) || is_digit(c) || c == '-'; });
+           std::ranges::all_of(
+               name, [](char c) { return model::is_lower(c) || model::is_digit(c) || c == '-'; });
 }
 
 // [a-z_][A-Za-z0-9_]{0,62}, ids also '-'
 bool is_name(std::string_view name, bool dash) {
-    return !name.empty() && name.size() <= 63 && (is_lower(name.front()) || name.front() == '_') &&
+    return !name.empty() && name.size() <= 63 &&
+           (model::is_lower(name.front()) || name.front() == '_') &&
            std::ranges::all_of(name, [dash](char c) {
                return is_alphanumeric(c) || c == '_' || (dash && c == '-');
            });
@@ -56,8 +57,6 @@ bool is_topic(std::string_view name) {
            std::ranges::all_of(
                name, [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
-
-std::string ticked(std::string_view name) { return "`" + std::string(name) + "`"; }
 
 std::string hash_of(std::string_view bytes) {
     std::array<char, 17> buffer{};
@@ -72,7 +71,7 @@ std::optional<std::vector<PartitionRange>> read_share(std::string_view text) {
     const auto number = [&text](std::int32_t& value) {
         std::size_t digits = 0;
         value = 0;
-        while (digits < text.size() && is_digit(text[digits]) && digits < 9) {
+        while (digits < text.size() && model::is_digit(text[digits]) && digits < 9) {
             value = value * 10 + (text[digits] - '0');
             ++digits;
         }
