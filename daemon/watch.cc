@@ -12,7 +12,6 @@ namespace sluice::daemon {
 
 namespace {
 
-constexpr std::int64_t kAskTimeoutMs = 5000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
 
 }  // namespace
@@ -20,7 +19,7 @@ constexpr std::int64_t kLookForPartitionsMs = 30'000;
 void Watch::step() {
     const auto& partitions = parts_.engine.partitions();
     const std::vector<model::Partition> asked(partitions.begin(), partitions.end());
-    const auto ranges = parts_.log.ranges(asked, kAskTimeoutMs);
+    const auto ranges = parts_.log.ranges(asked, ingest::kAskTimeoutMs);
     std::string kafka_problem = ranges ? "" : ranges.error().text;
     if (!ranges && ranges.error().kind == model::ErrorKind::invalid) {
         topic_away_ = true;
@@ -59,7 +58,7 @@ void Watch::step() {
     if (ranges && parts_.look_for_partitions && !parts_.ending.draining &&
         (!looked_for_partitions_ms_ || now - *looked_for_partitions_ms_ >= kLookForPartitionsMs)) {
         looked_for_partitions_ms_ = now;
-        if (auto looked = parts_.engine.look_for_partitions(kAskTimeoutMs); !looked) {
+        if (auto looked = parts_.engine.look_for_partitions(ingest::kAskTimeoutMs); !looked) {
             log_warning("cannot look for new partitions", {{"reason", looked.error().text}});
         }
     }
