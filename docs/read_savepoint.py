@@ -15,6 +15,7 @@ import re
 import struct
 import subprocess
 import sys
+from collections import Counter
 from fractions import Fraction
 
 try:
@@ -223,6 +224,32 @@ def blocks(stream):
         yield kind, rows, payload
 
 
+def rows_in_line(data, _):
+    """Of a block of version 1: ((reduction, end, accepted_from), key, row) of each."""
+    while not data.end():
+        *head, count = data.numbers("IqII")
+        for _ in range(count):
+            yield head, data.sized(), data.sized()
+
+
+def items(data, sizes):
+    """Bytes that were stored by columns, in the order of their sizes."""
+    matrices = {}
+    for size, count in sorted(Counter(size for size in sizes if size < 1024).items()):
+        matrix = data.take(size * count)
+        matrices[size] = iter([matrix[i::count] for i in range(count)])
+    return [next(matrices[size]) if size in matrices else data.take(size) for size in sizes]
+
+
+def rows_by_columns(data, rows):
+    """The same of version 2."""
+    heads = [data.numbers("IqII") for _ in range(*data.numbers("I"))]
+    sizes = [[data.varint() for _ in range(rows)] for _ in "kr"]
+    keys, values = items(data, sizes[0]), items(data, sizes[1])
+    slices = (head for *head, count in heads for _ in range(count))
+    return zip(slices, keys, values)
+
+
 def calls_of(schema):
     """`v1;count();sum(a)`: the calls of a reduction, in the order of its accumulators."""
     return re.findall(r"(?:[^;']|'(?:[^'\\]|\\.)*')+", schema)[1:]
@@ -268,13 +295,13 @@ def to_json(value):
 def dump(data, out):
     stream = Bytes(data)
     magic, version, size = stream.numbers("8sII")
-    if magic != b"SluiceSp" or version > 1:
+    if magic != b"SluiceSp" or version > 2:
         raise Damaged("not a portable savepoint, or written by a newer Sluice")
     stream.take(size - stream.at)
     if xxhash and struct.unpack("<Q", data[size - 8 : size])[0] != xxhash.xxh3_64_intdigest(data[: size - 8]):
         raise Damaged("the header does not match its checksum")
     meta, reductions = {}, {}
-    for kind, _, payload in blocks(stream):
+    for kind, rows, payload in blocks(stream):
         if kind == 1:
             meta = json.loads(payload)
         elif kind == 2:
@@ -284,11 +311,8 @@ def dump(data, out):
             inputs = json.loads(payload)
             reductions = {r["number"]: Reduction(r, inputs) for r in meta["reductions"]}
         elif kind == 3:
-            section = Bytes(payload)
-            while not section.end():
-                number, end, accepted_from, count = section.numbers("IqII")
-                for _ in range(count):
-                    out.write(to_json(reductions[number].line(end, accepted_from, section.sized(), section.sized())) + "\n")
+            for (number, end, accepted_from), key, row in (rows_in_line if version == 1 else rows_by_columns)(Bytes(payload), rows):
+                out.write(to_json(reductions[number].line(end, accepted_from, key, row)) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@
 
 namespace sluice::state {
 
-inline constexpr std::uint32_t kPortableVersion = 1;
+inline constexpr std::uint32_t kPortableVersion = 2;
 inline constexpr std::uint64_t kMostBlockBytes = 64ull << 20;
 
 enum class Compression : std::uint8_t { none = 0, zstd = 1 };
@@ -50,8 +50,6 @@ struct PortableCounts {
     std::uint64_t row_bytes = 0;     // keys and rows as they lie in the store
     std::uint64_t stream_bytes = 0;  // of the whole stream
 };
-
-struct PortableBlock;
 
 // Life:    begin(), add() in the order of keys, finish(). After an error it is of no use.
 // Thread:  one; those that compress are its own. `sink` must outlive it.
@@ -80,21 +78,18 @@ class PortableWriter {
     const PortableCounts& counts() const { return counts_; }
 
  private:
+    struct Block;
     struct Parts;
     model::Status write(std::string_view bytes);
-    model::Status write_stored(PortableBlock& block);
+    model::Status write_stored(Block& block);
     model::Status write_alone(std::uint8_t kind, std::string_view bytes);
     model::Status write_oldest();
-    void end_section();
     model::Status end_block();
     static std::unexpected<model::Error> too_large(std::size_t bytes);
 
     ByteSink& sink_;
     const Options options_;
     Checksum whole_;
-    std::size_t section_rows_at_ = 0;  // where in the block the number of the section's rows stands
-    std::uint32_t section_rows_ = 0;   // 0: none begun in this block
-    RowKey section_;
     std::uint64_t blocks_ = 0;
     PortableCounts counts_;
     const std::unique_ptr<Parts> parts_;
@@ -126,11 +121,12 @@ class PortableReader final : public RowSource {
     std::string_view row() const override { return row_; }
 
  private:
+    struct Block;
     struct Parts;
     PortableReader(ByteSource& source, unsigned threads);
     model::Status read(char* to, std::size_t bytes, const char* what);
     model::Status read_header();
-    model::Status read_block(PortableBlock& block);
+    model::Status read_block(Block& block);
     void read_ahead();
     model::Status next_block();
     model::Status read_end();
@@ -139,7 +135,7 @@ class PortableReader final : public RowSource {
     Checksum whole_;
     std::uint64_t position_ = 0;
     std::uint64_t blocks_ = 0;
-    std::uint32_t reductions_ = 0, partitions_ = 0;  // as the header says
+    std::uint32_t version_ = 0, reductions_ = 0, partitions_ = 0;  // as the header says
     model::BarrierNumber number_ = 0;
     std::string pipeline_;
     CheckpointMeta meta_;
