@@ -5,8 +5,9 @@
 // Design: a header, then blocks (meta, inputs, rows …, end), each with its sizes, its codec and an
 // XXH3 that has the block's position as seed. So a flipped byte, a block left out, doubled or moved
 // shows at that block; the end block holds the counts, the length of the whole and the checksum of
-// the whole, so a cut at any byte shows as well. A row's hash is not stored: it follows from the
-// key. A reader takes no memory before it has held a size against its limit.
+// the whole, so a cut at any byte shows as well. Rows stand by columns (portable_rows.h); their
+// hash is not stored: it follows from the key. A reader takes no memory before it has held a size
+// against its limit.
 //
 // What is deliberately missing: the database's files, and whatever only makes sense beside them.
 #pragma once
@@ -54,7 +55,8 @@ struct PortableCounts {
 // Life:    begin(), add() in the order of keys, finish(). After an error it is of no use.
 // Thread:  one; those that compress are its own. `sink` must outlive it.
 // Memory:  whatever the size of the state, 2 · threads + 2 blocks, each as it is and as it is
-//          stored; a block has block_bytes and what its last row is longer.
+//          stored, and one more for each thread; a block has block_bytes and what its last row is
+//          longer.
 //
 // The same rows give the same bytes, whatever the number of threads and however the snapshot's
 // tables are cut.
@@ -62,7 +64,7 @@ class PortableWriter {
  public:
     struct Options {
         Compression compression = Compression::zstd;
-        int level = -1;  // zstd's; below 1 for speed
+        int level = -3;  // zstd's; below 1 for speed: columns have little left to look for
         std::size_t block_bytes = 1 << 20;
         unsigned threads = 0;  // that compress, beside the caller; 0: it does it itself
     };
@@ -103,7 +105,8 @@ class PortableWriter {
 // the position in the stream; invalid: written by a newer Sluice; the source's.
 //
 // Thread: one; those that decompress and check blocks are its own. `source` must outlive it.
-// Memory: 2 · threads + 2 blocks, each as it is and as it is stored, and 8 bytes a row.
+// Memory: 2 · threads + 2 blocks, each as it is and as it is stored, one more for each thread, and
+// 8 bytes a row.
 class PortableReader final : public RowSource {
  public:
     static model::Result<std::unique_ptr<PortableReader>> open(ByteSource& source,

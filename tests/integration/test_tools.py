@@ -344,11 +344,11 @@ class Points(World):
 
     def test_a_newer_version_is_named(self):
         stream = bytearray((GOLDEN / "none.sluice").read_bytes())
-        stream[8] = 2
+        stream[8] = 99
         (self.folder / "newer").write_bytes(stream)
         done = command("savepoint", "import", self.folder / "newer", self.folder / "made")
         self.assertEqual(done.returncode, 65)
-        self.assertIn("written by a newer Sluice: format 2", done.stderr)
+        self.assertIn("written by a newer Sluice: format 99", done.stderr)
 
 
 class FullDisk(unittest.TestCase):
