@@ -16,6 +16,7 @@
 #include "state/store/rocks_options.h"
 #include "state/store/row_key.h"
 #include "state/store/row_source.h"
+#include "state/store/slice_view.h"
 
 namespace sluice::state {
 namespace {
@@ -31,8 +32,6 @@ constexpr int kTidyLevel0 = 8;
 constexpr int kCrowdedLevel0 = 16;
 // Of rows in a table that tools have written: bounds the memory of those that are on their way.
 constexpr std::uint64_t kTableRowBytes = 32 << 20;
-
-std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // The rows of one slice in RocksDB.
 class RocksCursor final : public RowCursor {

@@ -29,7 +29,7 @@ constexpr std::size_t kBlockHeader = 32;
 constexpr std::size_t kEndBytes = 40;
 constexpr std::size_t kWholeBytes = 16;
 
-enum Kind : std::uint8_t { kMeta = 1, kInputs = 2, kRows = 3, kEnd = 4 };
+enum BlockKind : std::uint8_t { kMeta = 1, kInputs = 2, kRows = 3, kEnd = 4 };
 
 bool row_before(const RowKey& a, const RowKey& b) {
     return std::tie(a.reduction, a.slice_end, a.accepted_from, a.hash, a.key) <
