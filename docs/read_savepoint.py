@@ -15,6 +15,8 @@ import re
 import struct
 import subprocess
 import sys
+from collections import Counter
+from decimal import Decimal
 from fractions import Fraction
 
 try:
@@ -52,12 +54,10 @@ class Bytes:
 
     def varint(self):
         value = shift = 0
-        while True:
-            byte = self.byte()
+        while (byte := self.byte()) >= 0x80:
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < 0x80:
-                return value
+        return value | byte << shift
 
     def signed(self):
         value = self.varint()
@@ -82,20 +82,13 @@ def text(data):
 
 def print_decimal(unscaled):
     whole, places = divmod(abs(unscaled), SCALE)
-    digits = f"{whole}.{places:018d}".rstrip("0").rstrip(".")
-    return ("-" if unscaled < 0 else "") + digits
+    return f"{'-' if unscaled < 0 else ''}{whole}.{places:018d}".rstrip("0").rstrip(".")
 
 
 def print_float(value):
     """As ECMAScript prints numbers: shortest digits, plain from 1e-6 to below 1e21."""
-    if value == 0:
-        return "0"
-    mantissa, _, exponent = repr(abs(value)).partition("e")
-    whole, _, places = mantissa.partition(".")
-    places = "" if places == "0" else places
-    digits = (whole + places).lstrip("0")
-    point = len(whole) + int(exponent or 0) - (len(whole + places) - len(digits))  # 0.DIGITS * 10**point
-    digits = digits.rstrip("0")
+    _, digits, exponent = Decimal(repr(abs(value))).normalize().as_tuple()
+    point, digits = len(digits) + exponent, "".join(map(str, digits))  # 0.DIGITS * 10**point
     if len(digits) <= point <= 21:
         shown = digits + "0" * (point - len(digits))
     elif 0 < point <= 21:
@@ -103,8 +96,7 @@ def print_float(value):
     elif -6 < point <= 0:
         shown = "0." + "0" * -point + digits
     else:
-        shown = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
-        shown += f"e{'+' if point > 0 else '-'}{abs(point - 1)}"
+        shown = f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{'+' if point > 0 else '-'}{abs(point - 1)}"
     return ("-" if value < 0 else "") + shown
 
 
@@ -113,9 +105,6 @@ def rounded(exact):
         return Number(print_float(float(exact)))  # Python rounds a fraction once, to the nearest
     except OverflowError:
         return None
-
-
-# ---- Accumulators: each gives (state, result)
 
 
 def total_of(size, data):
@@ -151,9 +140,8 @@ def total(data, mean):
     floats = 0
     if flags & 4:
         size = data.varint()
-        if size:
-            place = data.varint()
-            floats = total_of(size, data) << (8 * place)
+        place = data.varint() if size else 0
+        floats = total_of(size, data) << (8 * place)
         state["floats"] = float_text(floats)
     if mean:
         state["count"] = data.varint()
@@ -162,13 +150,13 @@ def total(data, mean):
     if mean or flags & 4:
         return state, rounded((Fraction(exact, SCALE) + Fraction(floats, 2**1074)) / state.get("count", 1))
     digits = print_decimal(exact)
-    if abs(exact) < 10**38:
-        return state, Number(digits)
-    return state, digits if len(re.sub("[-.]", "", digits)) <= 38 else None
+    fits = len(re.sub("[-.]", "", digits)) <= 38
+    return state, Number(digits) if abs(exact) < 10**38 else digits if fits else None
 
 
 def accumulator(kind, data):
-    name = KINDS.get(kind)
+    """Gives (state, result)."""
+    name = KINDS[kind]
     if name == "count":
         state = result = data.varint()
     elif name in ("sum", "mean"):
@@ -176,18 +164,13 @@ def accumulator(kind, data):
     elif name in ("min", "max"):
         kind = data.byte()
         state, result = (None, None) if kind == 0 else ({"mixed": True}, None) if kind == 0x7F else scalar(kind, data)
-    elif name in ("first", "last"):
+    else:
         state = result = None
         if data.byte():
             state = {"timestamp": data.signed(), "topic": text(data.sized()), "partition": data.signed()}
             state |= {"offset": data.signed(), "element": data.varint()}
             state["value"], result = scalar(data.byte(), data)
-    else:
-        raise Damaged(f"an accumulator of the unknown kind {kind}")
     return {name: state}, result
-
-
-# ---- The stream
 
 
 def decompress(data, size):
@@ -218,9 +201,32 @@ def blocks(stream):
         payload = decompress(payload, size) if codec == 1 else payload
         if len(payload) != size:
             raise Damaged(f"the block at byte {begin} does not decompress")
-        rows_seen += rows
-        count += 1
+        rows_seen, count = rows_seen + rows, count + 1
         yield kind, rows, payload
+
+
+def rows_in_line(data, _):
+    """Of a block of version 1: ((reduction, end, accepted_from), key, row) of each."""
+    while not data.end():
+        *head, count = data.numbers("IqII")
+        for _ in range(count):
+            yield head, data.sized(), data.sized()
+
+
+def items(data, sizes):
+    """Bytes that were stored by columns, in the order of their sizes."""
+    matrices = {}
+    for size, count in sorted(Counter(size for size in sizes if size < 1024).items()):
+        matrix = data.take(size * count)
+        matrices[size] = iter([matrix[i::count] for i in range(count)])
+    return [next(matrices[size]) if size in matrices else data.take(size) for size in sizes]
+
+
+def rows_by_columns(data, rows):  # the same of version 2
+    heads = [data.numbers("IqII") for _ in range(*data.numbers("I"))]
+    sizes = [[data.varint() for _ in range(rows)] for _ in "kr"]
+    slices = (head for *head, count in heads for _ in range(count))
+    return zip(slices, items(data, sizes[0]), items(data, sizes[1]))
 
 
 def calls_of(schema):
@@ -244,18 +250,16 @@ class Reduction:
         data = Bytes(row)
         if data.byte() != 1:
             raise Damaged("a row of an unknown schema")
-        rev = data.varint()
+        line = {"reduction": self.id, "window": window, "key": parts, "rev": data.varint()}
         made = []
         while not data.end():
             made.append(accumulator(data.byte(), data))
-        line = {"reduction": self.id, "window": window, "key": parts, "rev": rev}
         line["state"] = [state for state, _ in made]
         line["result"] = {name: made[place][1] for name, place in self.values}
         return line
 
 
-def to_json(value):
-    """Compact, ASCII; numbers as they are spelled."""
+def to_json(value):  # compact, ASCII; numbers as they are spelled
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
@@ -268,27 +272,23 @@ def to_json(value):
 def dump(data, out):
     stream = Bytes(data)
     magic, version, size = stream.numbers("8sII")
-    if magic != b"SluiceSp" or version > 1:
+    if magic != b"SluiceSp" or version > 2:
         raise Damaged("not a portable savepoint, or written by a newer Sluice")
     stream.take(size - stream.at)
     if xxhash and struct.unpack("<Q", data[size - 8 : size])[0] != xxhash.xxh3_64_intdigest(data[: size - 8]):
         raise Damaged("the header does not match its checksum")
-    meta, reductions = {}, {}
-    for kind, _, payload in blocks(stream):
+    meta, reductions, rows_of = {}, {}, {1: rows_in_line, 2: rows_by_columns}
+    for kind, rows, payload in blocks(stream):
         if kind == 1:
             meta = json.loads(payload)
         elif kind == 2:
-            own = ("id", "kind", "provenance")
-            head = {name: value for name, value in meta.items() if name not in own}
+            head = {name: value for name, value in meta.items() if name not in ("id", "kind", "provenance")}
             out.write(to_json({"snapshot": head, "inputs": text(payload)}) + "\n")
             inputs = json.loads(payload)
             reductions = {r["number"]: Reduction(r, inputs) for r in meta["reductions"]}
         elif kind == 3:
-            section = Bytes(payload)
-            while not section.end():
-                number, end, accepted_from, count = section.numbers("IqII")
-                for _ in range(count):
-                    out.write(to_json(reductions[number].line(end, accepted_from, section.sized(), section.sized())) + "\n")
+            for (number, *window), key, row in rows_of[version](Bytes(payload), rows):
+                out.write(to_json(reductions[number].line(*window, key, row)) + "\n")
 
 
 if __name__ == "__main__":

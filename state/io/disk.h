@@ -47,6 +47,8 @@ class ReadableFile {
     // Reads up to `bytes` at `offset` into `to`; fewer only at the end of the file. Blocks.
     virtual model::Result<std::size_t> read(std::uint64_t offset, std::size_t bytes,
                                             char* to) const = 0;
+    // That this is asked for next, so that it may be on its way already. Of its own accord nothing.
+    virtual void read_soon(std::uint64_t /*offset*/, std::size_t /*bytes*/) const {}
     virtual std::uint64_t size() const = 0;
 };
 

@@ -188,6 +188,12 @@ model::Result<std::size_t> IoReader::read(std::uint64_t offset, std::size_t byte
     return done;
 }
 
+// The kernel's cache is where reads come from, so that is where they are to be.
+void IoReader::read_soon(std::uint64_t offset, std::size_t bytes) const {
+    static_cast<void>(::posix_fadvise(descriptor_.number(), static_cast<off_t>(offset),
+                                      static_cast<off_t>(bytes), POSIX_FADV_WILLNEED));
+}
+
 std::uint64_t IoReader::size() const {
     struct stat about{};
     return ::fstat(descriptor_.number(), &about) == 0 ? static_cast<std::uint64_t>(about.st_size)

@@ -52,6 +52,7 @@ class IoReader final : public ReadableFile {
 
     model::Result<std::size_t> read(std::uint64_t offset, std::size_t bytes,
                                     char* to) const override;
+    void read_soon(std::uint64_t offset, std::size_t bytes) const override;
     std::uint64_t size() const override;
 
  private:

@@ -8,7 +8,9 @@
 //     key               encoded (model/key.h)
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,10 +41,8 @@ void write_big_endian(char* to, Unsigned value) {
 template <class Unsigned>
 Unsigned read_big_endian(const char* from) {
     Unsigned value = 0;
-    for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {
-        value = static_cast<Unsigned>(value << 8) | static_cast<unsigned char>(from[i]);
-    }
-    return value;
+    std::memcpy(&value, from, sizeof value);
+    return std::endian::native == std::endian::little ? std::byteswap(value) : value;
 }
 
 constexpr std::uint64_t ordered_time(model::EventTime t) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <memory>
 
@@ -25,7 +26,7 @@ namespace {
 // link per checkpoint: when a backlog is read, a seal holds thousands of slices, and those smaller
 // than this share one; but for the last ones, which more rows may come to.
 constexpr std::uint64_t kBriefFileBytes = 1 << 20;
-constexpr int kOwnFiles = 16;
+constexpr std::size_t kOwnFiles = 16;
 // When so many files of the family `short` lie in level 0, where no range deletion reaches them.
 constexpr int kTidyLevel0 = 8;
 constexpr int kCrowdedLevel0 = 16;
@@ -377,7 +378,7 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
                 }
                 ++run.slices;
                 auto ahead = at;
-                for (int i = 0; i < kOwnFiles && ahead != tables.end(); ++i) {
+                for (std::size_t i = 0; i < kOwnFiles && ahead != tables.end(); ++i) {
                     ++ahead;
                 }
                 const bool more = ahead != tables.end() && ahead->first.first == reduction;
@@ -409,8 +410,7 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                 spare.push_back(std::move(done));
                 return {};
             };
-            std::unique_ptr<TablePart> part;
-            const auto submit = [&]() -> model::Status {
+            const auto submit = [&](std::unique_ptr<TablePart>& part) -> model::Status {
                 if (part == nullptr) {
                     return {};
                 }
@@ -423,6 +423,45 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                 files.push_back({part->path, {}});  // so that it is removed if this fails
                 parts.submit(std::move(part));
                 return {};
+            };
+            std::unique_ptr<TablePart> part;  // in hand
+            bool whole = true;                // all of its slice
+            // Of the family `short`, in front of what is in hand: small slices that share a file,
+            // and behind them those that may turn out to be the last ones of their reduction.
+            std::unique_ptr<TablePart> shared;
+            std::deque<std::unique_ptr<TablePart>> last;
+            const auto submit_small = [&]() -> model::Status {
+                TRY(submit(shared));
+                for (auto& one : last) {
+                    TRY(submit(one));
+                }
+                last.clear();
+                return {};
+            };
+            const auto submit_all = [&]() -> model::Status {
+                TRY(submit_small());
+                whole = false;
+                return submit(part);
+            };
+            const auto end_slice = [&]() -> model::Status {
+                if (part == nullptr || !whole || part->family == Family::standard ||
+                    part->rows.size() >= kBriefFileBytes) {
+                    return submit_all();
+                }
+                last.push_back(std::move(part));
+                if (last.size() <= kOwnFiles) {
+                    return {};
+                }
+                auto oldest = std::move(last.front());
+                last.pop_front();
+                if (shared == nullptr) {
+                    shared = std::move(oldest);
+                } else {
+                    shared->rows += oldest->rows;
+                    oldest->rows.clear();
+                    spare.push_back(std::move(oldest));
+                }
+                return shared->rows.size() >= kBriefFileBytes ? submit(shared) : model::Status{};
             };
             RowKey slice;  // of the row before; reduction 0: none
             Family family = Family::standard;
@@ -437,7 +476,11 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                     at.accepted_from != slice.accepted_from) {
                     const auto next_family = family_of(at.reduction);
                     if (family != next_family || family == Family::brief) {
-                        TRY(submit());
+                        TRY(end_slice());
+                        whole = true;
+                    }
+                    if (at.reduction != slice.reduction) {
+                        TRY(submit_small());
                     }
                     slice = at;
                     family = next_family;
@@ -456,10 +499,11 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                 part->add(prefix, at, rows.row());
                 ++run.rows;
                 if (part->rows.size() >= most) {
-                    TRY(submit());
+                    TRY(submit_all());
                 }
             }
-            TRY(submit());
+            TRY(end_slice());
+            TRY(submit_small());
             while (!parts.empty()) {
                 TRY(take());
             }

@@ -14,6 +14,8 @@
 
 #include "state/model/key.h"
 #include "state/store/in_order.h"
+#include "state/tools/little_endian.h"
+#include "state/tools/portable_rows.h"
 #include "state/tools/row_check.h"
 
 namespace sluice::state {
@@ -25,79 +27,10 @@ constexpr std::size_t kHeaderChecksum = 8;
 constexpr std::size_t kMostNameBytes = 256;
 constexpr std::size_t kBlockHeader = 32;
 constexpr std::size_t kEndBytes = 40;
-constexpr std::size_t kSectionHeader = 20;
 constexpr std::size_t kWholeBytes = 16;
-constexpr std::size_t kMostSizeBytes = 10;  // of a size before a key or a row
 
 enum BlockKind : std::uint8_t { kMeta = 1, kInputs = 2, kRows = 3, kEnd = 4 };
 
-template <class Unsigned>
-void put(char* to, Unsigned value) {
-    for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {
-        to[i] = static_cast<char>((value >> (8 * i)) & 0xff);
-    }
-}
-template <class Unsigned>
-void append(std::string& to, Unsigned value) {
-    char bytes[sizeof(Unsigned)];
-    put(bytes, value);
-    to.append(bytes, sizeof bytes);
-}
-template <class Unsigned>
-Unsigned get(const char* from) {
-    Unsigned value = 0;
-    for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {
-        value |= static_cast<Unsigned>(static_cast<Unsigned>(static_cast<unsigned char>(from[i]))
-                                       << (8 * i));
-    }
-    return value;
-}
-
-char* put_sized(char* to, std::string_view bytes) {
-    std::size_t size = bytes.size();
-    while (size >= 0x80) {
-        *to++ = static_cast<char>(0x80U | (size & 0x7fU));
-        size >>= 7;
-    }
-    *to++ = static_cast<char>(size);
-    std::memcpy(to, bytes.data(), bytes.size());
-    return to + bytes.size();
-}
-
-// Takes a size and so many bytes off the front. False: it is not one, or there are not so many.
-bool take_sized(std::string_view& from, std::string_view& bytes) {
-    std::uint64_t size = 0;
-    std::size_t at = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        if (at == from.size() || shift > 28) {
-            return false;
-        }
-        const auto byte = static_cast<unsigned char>(from[at++]);
-        size |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
-        if ((byte & 0x80U) == 0) {
-            if (byte == 0 && shift != 0) {
-                return false;  // a needless byte: one meaning has one spelling
-            }
-            break;
-        }
-    }
-    if (size > from.size() - at) {
-        return false;
-    }
-    bytes = from.substr(at, size);
-    from.remove_prefix(at + size);
-    return true;
-}
-
-bool same_slice(const RowKey& a, const RowKey& b) {
-    return a.reduction == b.reduction && a.slice_end == b.slice_end &&
-           a.accepted_from == b.accepted_from;
-}
-
-bool slice_before(const RowKey& a, const RowKey& b) {
-    return std::tie(a.reduction, a.slice_end, a.accepted_from) <
-           std::tie(b.reduction, b.slice_end, b.accepted_from);
-}
 bool row_before(const RowKey& a, const RowKey& b) {
     return std::tie(a.reduction, a.slice_end, a.accepted_from, a.hash, a.key) <
            std::tie(b.reduction, b.slice_end, b.accepted_from, b.hash, b.key);
@@ -107,133 +40,85 @@ std::unexpected<model::Error> damaged_at(std::uint64_t at, const std::string& wh
     return model::corrupt("damaged at byte " + std::to_string(at) + ": " + what);
 }
 
-// The rows of a block, one after another.
-class BlockRows {
- public:
-    BlockRows() = default;
-    BlockRows(std::string_view bytes, std::uint32_t rows) : rest_(bytes), rows_(rows) {}
-
-    bool at_end() const { return rows_ == 0; }
-    bool begins_slice() const { return first_; }
-    const RowKey& key() const { return key_; }  // without the hash
-    std::string_view row() const { return row_; }
-
-    // Not at the end. Null, or what is wrong.
-    const char* next() {
-        first_ = false;
-        if (section_rows_ == 0) {
-            if (rest_.size() < kSectionHeader) {
-                return "a section of rows is cut off";
-            }
-            const auto before = key_;
-            key_.reduction = get<std::uint32_t>(rest_.data());
-            key_.slice_end = static_cast<model::EventTime>(get<std::uint64_t>(rest_.data() + 4));
-            key_.accepted_from = get<std::uint32_t>(rest_.data() + 12);
-            section_rows_ = get<std::uint32_t>(rest_.data() + 16);
-            if (section_rows_ == 0 || section_rows_ > rows_) {
-                return "a section's number of rows cannot be";
-            }
-            if (any_ && slice_before(key_, before)) {
-                return "sections that do not ascend";
-            }
-            rest_.remove_prefix(kSectionHeader);
-            first_ = !any_ || slice_before(before, key_);
-            any_ = true;
-        }
-        if (!take_sized(rest_, key_.key) || !take_sized(rest_, row_)) {
-            return "a row is cut off";
-        }
-        --section_rows_;
-        --rows_;
-        return rows_ == 0 && !rest_.empty() ? "bytes behind the block's last row" : nullptr;
-    }
-
- private:
-    std::string_view rest_;
-    std::uint32_t rows_ = 0;  // not yet read
-    std::uint32_t section_rows_ = 0;
-    RowKey key_;
-    std::string_view row_;
-    bool first_ = false;
-    bool any_ = false;
-};
-
 }  // namespace
-
-// A block on its way: what it holds, and as it is stored, behind room for its header.
-struct PortableBlock {
-    std::uint8_t kind = 0;
-    std::uint8_t codec = 0;
-    std::uint32_t rows = 0;
-    std::uint64_t at = 0;                                   // in the stream
-    std::string bytes;                                      // may be longer
-    std::size_t size = 0;                                   // of `bytes`, what counts
-    std::string stored;                                     // with the header
-    std::vector<std::uint64_t> hashes;                      // of the rows' keys
-    std::vector<std::pair<std::uint32_t, RowKinds>> kinds;  // of the reductions in it
-    model::Status status;
-
-    std::string_view view() const { return {bytes.data(), size}; }
-};
 
 // ---- Writing
 
+// A block on its way: its rows, and as it is stored, behind room for its header.
+struct PortableWriter::Block {
+    std::uint8_t kind = 0;
+    std::uint8_t codec = 0;
+    std::uint64_t size = 0;  // of what is stored before it was compressed
+    RowsToStore rows;
+    std::string stored;  // with the header
+    model::Status status;
+};
+
 struct PortableWriter::Parts {
-    struct Context {
+    // What a thread needs to make blocks.
+    struct Thread {
         ZSTD_CCtx* context = ZSTD_createCCtx();
-        Context() = default;
-        ~Context() { ZSTD_freeCCtx(context); }
-        Context(const Context&) = delete;
-        Context& operator=(const Context&) = delete;
+        RowsToStore::Room room;
+        std::string bytes;
+        Thread() = default;
+        ~Thread() { ZSTD_freeCCtx(context); }
+        Thread(const Thread&) = delete;
+        Thread& operator=(const Thread&) = delete;
     };
 
     explicit Parts(const Options& options_)
         : options(options_),
-          contexts(std::max(options.threads, 1U)),
-          blocks(options.threads, 2 * options.threads + 1,
-                 [this](PortableBlock& block, unsigned thread) {
-                     block.status = store(block, contexts[thread].context);
-                 }) {}
+          threads(std::max(options.threads, 1U)),
+          blocks(options.threads, 2 * options.threads + 1, [this](Block& block, unsigned number) {
+              Thread& thread = threads[number];
+              const auto bytes = block.rows.encode(thread.room, thread.bytes);
+              block.status = store(block, {thread.bytes.data(), bytes}, thread.context);
+          }) {}
 
-    // Makes what is stored of what it holds.
-    model::Status store(PortableBlock& block, ZSTD_CCtx* context) const {
-        block.codec =
-            static_cast<std::uint8_t>(block.kind == kEnd ? Compression::none : options.compression);
-        if (block.codec == static_cast<std::uint8_t>(Compression::zstd)) {
-            const auto most = ZSTD_compressBound(block.size);
-            if (block.stored.size() < kBlockHeader + most) {
-                block.stored.resize(kBlockHeader + most);
-            }
-            const auto size =
-                context == nullptr
-                    ? 0
-                    : ZSTD_compressCCtx(context, block.stored.data() + kBlockHeader, most,
-                                        block.bytes.data(), block.size, options.level);
-            if (context == nullptr || ZSTD_isError(size) != 0) {
-                return model::exhausted("no memory for compression");
-            }
-            // What does not become smaller stays as it is; so no stored size is above the limit.
-            if (size < block.size) {
-                block.stored.resize(kBlockHeader + size);
-                return {};
-            }
-            block.codec = static_cast<std::uint8_t>(Compression::none);
-        }
-        block.stored.resize(kBlockHeader);
-        block.stored.append(block.view());
-        return {};
-    }
+    model::Status store(Block& block, std::string_view bytes, ZSTD_CCtx* context) const;
 
     const Options options;
-    std::vector<Context> contexts;  // one for each thread
-    std::unique_ptr<PortableBlock> filling = std::make_unique<PortableBlock>();
-    std::vector<std::unique_ptr<PortableBlock>> spare;
-    InOrder<PortableBlock> blocks;  // last: its threads use the rest
+    std::vector<Thread> threads;
+    std::unique_ptr<Block> filling = std::make_unique<Block>();
+    std::vector<std::unique_ptr<Block>> spare;
+    InOrder<Block> blocks;  // last: its threads use the rest
 };
 
 PortableWriter::PortableWriter(ByteSink& sink, Options options)
     : sink_(sink), options_(options), parts_(std::make_unique<Parts>(options)) {}
 PortableWriter::~PortableWriter() = default;
+
+model::Status PortableWriter::Parts::store(Block& block, std::string_view bytes,
+                                           ZSTD_CCtx* context) const {
+    if (bytes.size() > kMostBlockBytes) {
+        return too_large(bytes.size());
+    }
+    block.size = bytes.size();
+    block.codec =
+        static_cast<std::uint8_t>(block.kind == kEnd ? Compression::none : options.compression);
+    if (block.codec == static_cast<std::uint8_t>(Compression::zstd)) {
+        const auto most = ZSTD_compressBound(bytes.size());
+        if (block.stored.size() < kBlockHeader + most) {
+            block.stored.resize(kBlockHeader + most);
+        }
+        const auto size = context == nullptr
+                              ? 0
+                              : ZSTD_compressCCtx(context, block.stored.data() + kBlockHeader, most,
+                                                  bytes.data(), bytes.size(), options.level);
+        if (context == nullptr || ZSTD_isError(size) != 0) {
+            return model::exhausted("no memory for compression");
+        }
+        // What does not become smaller stays as it is; so no stored size is above the limit.
+        if (size < bytes.size()) {
+            block.stored.resize(kBlockHeader + size);
+            return {};
+        }
+        block.codec = static_cast<std::uint8_t>(Compression::none);
+    }
+    block.stored.resize(kBlockHeader);
+    block.stored.append(bytes);
+    return {};
+}
 
 model::Status PortableWriter::write(std::string_view bytes) {
     whole_.add(bytes);
@@ -241,13 +126,13 @@ model::Status PortableWriter::write(std::string_view bytes) {
     return sink_.write(bytes);
 }
 
-model::Status PortableWriter::write_stored(PortableBlock& block) {
+model::Status PortableWriter::write_stored(Block& block) {
     TRY(std::move(block.status));
     char* const header = block.stored.data();
     put<std::uint8_t>(header + 8, block.kind);
     put(header + 9, block.codec);
     put<std::uint16_t>(header + 10, 0);
-    put<std::uint32_t>(header + 12, block.rows);
+    put(header + 12, block.rows.rows());
     put<std::uint64_t>(header + 16, block.stored.size() - kBlockHeader);
     put<std::uint64_t>(header + 24, block.size);
     put<std::uint64_t>(
@@ -257,14 +142,9 @@ model::Status PortableWriter::write_stored(PortableBlock& block) {
 }
 
 model::Status PortableWriter::write_alone(std::uint8_t kind, std::string_view bytes) {
-    if (bytes.size() > kMostBlockBytes) {
-        return too_large(bytes.size());
-    }
-    PortableBlock block;
+    Block block;
     block.kind = kind;
-    block.bytes = bytes;
-    block.size = bytes.size();
-    block.status = parts_->store(block, parts_->contexts.front().context);
+    block.status = parts_->store(block, bytes, parts_->threads.front().context);
     return write_stored(block);
 }
 
@@ -293,55 +173,27 @@ model::Status PortableWriter::begin(const CheckpointMeta& meta, std::string_view
 }
 
 model::Status PortableWriter::add(const RowKey& key, std::string_view row) {
-    PortableBlock& block = *parts_->filling;
-    const std::size_t most =
-        block.size + kSectionHeader + 2 * kMostSizeBytes + key.key.size() + row.size();
-    if (block.bytes.size() < most) {
-        block.bytes.resize(std::max(most, options_.block_bytes + options_.block_bytes / 8));
+    if (key.key.size() + row.size() > kMostBlockBytes) {
+        return too_large(key.key.size() + row.size());
     }
-    char* const bytes = block.bytes.data();
-    char* to = bytes + block.size;
-    if (section_rows_ == 0 || !same_slice(section_, key)) {
-        end_section();
-        put<std::uint32_t>(to, key.reduction);
-        put(to + 4, static_cast<std::uint64_t>(key.slice_end));
-        put<std::uint32_t>(to + 12, key.accepted_from);
-        section_rows_at_ = block.size + 16;
-        to += kSectionHeader;
-        section_ = key;
-    }
-    to = put_sized(to, key.key);
-    to = put_sized(to, row);
-    block.size = static_cast<std::size_t>(to - bytes);
-    ++section_rows_;
-    ++block.rows;
+    RowsToStore& rows = parts_->filling->rows;
+    rows.add(key, row);
     ++counts_.rows;
     counts_.row_bytes += kRowHeaderBytes + key.key.size() + row.size();
-    return block.size >= options_.block_bytes ? end_block() : model::Status{};
-}
-
-void PortableWriter::end_section() {
-    if (section_rows_ != 0) {
-        put(parts_->filling->bytes.data() + section_rows_at_, section_rows_);
-    }
-    section_rows_ = 0;
+    return rows.bytes() >= options_.block_bytes ? end_block() : model::Status{};
 }
 
 model::Status PortableWriter::end_block() {
-    if (parts_->filling->rows == 0) {
+    if (parts_->filling->rows.rows() == 0) {
         return {};
     }
-    if (parts_->filling->size > kMostBlockBytes) {
-        return too_large(parts_->filling->size);
-    }
-    end_section();
     parts_->filling->kind = kRows;
     parts_->blocks.submit(std::move(parts_->filling));
     if (parts_->blocks.full()) {
         TRY(write_oldest());
     }
     if (parts_->spare.empty()) {
-        parts_->filling = std::make_unique<PortableBlock>();
+        parts_->filling = std::make_unique<Block>();
     } else {
         parts_->filling = std::move(parts_->spare.back());
         parts_->spare.pop_back();
@@ -352,8 +204,7 @@ model::Status PortableWriter::end_block() {
 model::Status PortableWriter::write_oldest() {
     auto block = parts_->blocks.take();
     TRY(write_stored(*block));
-    block->rows = 0;
-    block->size = 0;
+    block->rows.clear();
     parts_->spare.push_back(std::move(block));
     return {};
 }
@@ -373,36 +224,49 @@ model::Status PortableWriter::finish() {
 
 // ---- Reading
 
+// A block on its way: as it is stored, and its rows.
+struct PortableReader::Block {
+    std::uint8_t kind = 0;
+    std::uint8_t codec = 0;
+    std::uint32_t number_of_rows = 0;
+    std::uint64_t at = 0;    // in the stream
+    std::uint64_t size = 0;  // of what is stored before it was compressed
+    std::string stored;      // with the header, and kReadBehind bytes behind it
+    StoredRows rows;
+    std::vector<std::uint64_t> hashes;                      // of the rows' keys
+    std::vector<std::pair<std::uint32_t, RowKinds>> kinds;  // of the reductions in it
+    model::Status status;
+};
+
 struct PortableReader::Parts {
-    struct Context {
+    // What a thread needs to take blocks apart.
+    struct Thread {
         ZSTD_DCtx* context = ZSTD_createDCtx();
-        Context() = default;
-        ~Context() { ZSTD_freeDCtx(context); }
-        Context(const Context&) = delete;
-        Context& operator=(const Context&) = delete;
+        std::string bytes;
+        Thread() = default;
+        ~Thread() { ZSTD_freeDCtx(context); }
+        Thread(const Thread&) = delete;
+        Thread& operator=(const Thread&) = delete;
     };
 
-    Parts(PortableReader& reader, unsigned threads)
-        : contexts(std::max(threads, 1U)),
-          blocks(threads, 2 * threads + 1, [this, &reader](PortableBlock& block, unsigned thread) {
-              block.status = unpack(block, contexts[thread].context);
-              if (block.status) {
-                  block.status = check_rows(block, RowCheck(reader.meta_), *reader.shapes_);
-              }
-          }) {}
+    Parts(PortableReader& reader, unsigned number_of_threads)
+        : threads(std::max(number_of_threads, 1U)),
+          blocks(number_of_threads, 2 * number_of_threads + 1,
+                 [this, &reader](Block& block, unsigned thread) {
+                     block.status = check_rows(block, threads[thread], reader);
+                 }) {}
 
-    static model::Status unpack(PortableBlock& block, ZSTD_DCtx* context);
-    static model::Status check_rows(PortableBlock& block, RowCheck check, const Shapes& shapes);
+    static model::Result<std::string_view> unpack(const Block& block, Thread& thread);
+    static model::Status check_rows(Block& block, Thread& thread, const PortableReader& reader);
 
-    std::vector<Context> contexts;  // one for each thread
-    std::unique_ptr<PortableBlock> in_hand;
-    BlockRows rows;  // of it
-    std::size_t next_row = 0;
-    std::vector<std::unique_ptr<PortableBlock>> spare;
-    std::unique_ptr<PortableBlock> last;  // the end block
-    model::Status broken;  // what was found where the stream goes on, behind `blocks`
+    std::vector<Thread> threads;
+    std::unique_ptr<Block> in_hand;
+    std::size_t next_row = 0;  // of it
+    std::vector<std::unique_ptr<Block>> spare;
+    std::unique_ptr<Block> last;  // the end block
+    model::Status broken;         // what was found where the stream goes on, behind `blocks`
     std::map<std::uint32_t, RowKinds> kinds;
-    InOrder<PortableBlock> blocks;  // last: its threads use the rest
+    InOrder<Block> blocks;  // last: its threads use the rest
 };
 
 PortableReader::PortableReader(ByteSource& source, unsigned threads)
@@ -422,14 +286,18 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
                                                                     unsigned threads) {
     std::unique_ptr<PortableReader> reader(new PortableReader(source, threads));
     TRY(reader->read_header());
-    PortableBlock block;
-    const auto read_alone = [&](std::uint8_t kind, const char* what) -> model::Status {
+    Block block;
+    const auto read_alone = [&](std::uint8_t kind,
+                                const char* what) -> model::Result<std::string_view> {
         TRY(reader->read_block(block));
-        TRY(Parts::unpack(block, reader->parts_->contexts.front().context));
-        return block.kind == kind ? model::Status{} : damaged_at(block.at, what);
+        TRY(bytes, Parts::unpack(block, reader->parts_->threads.front()));
+        if (block.kind != kind) {
+            return damaged_at(block.at, what);
+        }
+        return bytes;
     };
-    TRY(read_alone(kMeta, "a block of another kind where the meta should be"));
-    auto meta = parse_meta_row(block.view());
+    TRY(meta_text, read_alone(kMeta, "a block of another kind where the meta should be"));
+    auto meta = parse_meta_row(meta_text);
     if (!meta) {
         return model::fail(meta.error().kind, "portable savepoint: " + meta.error().text);
     }
@@ -440,8 +308,8 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
         m.reductions.size() != reader->reductions_ || m.partitions.size() != reader->partitions_) {
         return damaged_at(block.at, "the header and the meta are of different savepoints");
     }
-    TRY(read_alone(kInputs, "a block of another kind where the inputs should be"));
-    reader->inputs_ = block.view();
+    TRY(inputs, read_alone(kInputs, "a block of another kind where the inputs should be"));
+    reader->inputs_ = inputs;
     if (checksum_hex(reader->inputs_) != m.inputs) {
         return damaged_at(block.at, "the inputs are not those that the meta names");
     }
@@ -455,15 +323,15 @@ model::Status PortableReader::read_header() {
     if (!header.starts_with(kMagic)) {
         return model::corrupt("not a portable savepoint");
     }
-    const auto version = get<std::uint32_t>(header.data() + 8);
+    version_ = get<std::uint32_t>(header.data() + 8);
     const auto size = get<std::uint32_t>(header.data() + 12);
     const auto name = get<std::uint32_t>(header.data() + 32);
     // A newer release may lay out the rest in another way; only magic and version are for ever.
-    if (version > kPortableVersion) {
-        return model::invalid("written by a newer Sluice: format " + std::to_string(version) +
+    if (version_ > kPortableVersion) {
+        return model::invalid("written by a newer Sluice: format " + std::to_string(version_) +
                               ", this one reads up to " + std::to_string(kPortableVersion));
     }
-    if (version == 0 || name > kMostNameBytes || size != kHeaderFixed + name + kHeaderChecksum) {
+    if (version_ == 0 || name > kMostNameBytes || size != kHeaderFixed + name + kHeaderChecksum) {
         return damaged_at(0, "the header's sizes cannot be");
     }
     header.resize(size);
@@ -480,65 +348,76 @@ model::Status PortableReader::read_header() {
     return {};
 }
 
-model::Status PortableReader::read_block(PortableBlock& block) {
+model::Status PortableReader::read_block(Block& block) {
     block.at = position_;
     std::array<char, kBlockHeader> header{};
     TRY(read(header.data(), header.size(), "a block's header"));
     block.kind = get<std::uint8_t>(header.data() + 8);
     block.codec = get<std::uint8_t>(header.data() + 9);
-    block.rows = get<std::uint32_t>(header.data() + 12);
+    block.number_of_rows = get<std::uint32_t>(header.data() + 12);
     const auto stored = get<std::uint64_t>(header.data() + 16);
     const auto size = get<std::uint64_t>(header.data() + 24);
     // Before any memory is taken, and before anything of it is believed.
     if (stored > kMostBlockBytes || size > kMostBlockBytes ||
         block.codec > static_cast<std::uint8_t>(Compression::zstd) ||
         (block.codec == 0 && stored != size) || block.kind < kMeta || block.kind > kEnd ||
-        get<std::uint16_t>(header.data() + 10) != 0 || (block.kind != kRows && block.rows != 0) ||
-        (block.kind == kEnd && (block.codec != 0 || size != kEndBytes)) || block.rows > size / 2) {
+        get<std::uint16_t>(header.data() + 10) != 0 ||
+        (block.kind != kRows && block.number_of_rows != 0) ||
+        (block.kind == kEnd && (block.codec != 0 || size != kEndBytes)) ||
+        block.number_of_rows > size / 2) {
         return damaged_at(block.at, "the block's header cannot be");
     }
     block.size = size;
-    block.stored.resize(kBlockHeader + stored);
+    const std::size_t bytes = kBlockHeader + stored;
+    block.stored.resize(bytes + kReadBehind);
     std::memcpy(block.stored.data(), header.data(), kBlockHeader);
     TRY(read(block.stored.data() + kBlockHeader, stored, "a block"));
     if (get<std::uint64_t>(header.data()) !=
-        XXH3_64bits_withSeed(block.stored.data() + 8, block.stored.size() - 8, block.at)) {
+        XXH3_64bits_withSeed(block.stored.data() + 8, bytes - 8, block.at)) {
         return damaged_at(block.at, "the block does not match its checksum");
     }
     if (block.kind != kEnd) {
-        whole_.add(block.stored);
+        whole_.add({block.stored.data(), bytes});
         ++blocks_;
     }
     return {};
 }
 
-model::Status PortableReader::Parts::unpack(PortableBlock& block, ZSTD_DCtx* context) {
-    const auto stored = std::string_view(block.stored).substr(kBlockHeader);
+// What the block holds, with kReadBehind bytes behind it.
+model::Result<std::string_view> PortableReader::Parts::unpack(const Block& block, Thread& thread) {
+    const std::string_view stored(block.stored.data() + kBlockHeader,
+                                  block.stored.size() - kBlockHeader - kReadBehind);
     if (block.codec == 0) {
-        block.bytes = stored;
-        return {};
+        return stored;
     }
-    if (context == nullptr) {
+    if (thread.context == nullptr) {
         return model::exhausted("no memory for decompression");
     }
-    if (block.bytes.size() < block.size) {
-        block.bytes.resize(block.size);
+    if (thread.bytes.size() < block.size + kReadBehind) {
+        thread.bytes.resize(block.size + kReadBehind);
     }
-    const auto got =
-        ZSTD_decompressDCtx(context, block.bytes.data(), block.size, stored.data(), stored.size());
+    const auto got = ZSTD_decompressDCtx(thread.context, thread.bytes.data(), block.size,
+                                         stored.data(), stored.size());
     if (ZSTD_isError(got) != 0 || got != block.size) {
         return damaged_at(block.at, "the block does not decompress");
     }
-    return {};
+    return std::string_view(thread.bytes.data(), block.size);
 }
 
 // All that can be said of a block's rows without the blocks before it.
-model::Status PortableReader::Parts::check_rows(PortableBlock& block, RowCheck check,
-                                                const Shapes& shapes) {
+model::Status PortableReader::Parts::check_rows(Block& block, Thread& thread,
+                                                const PortableReader& reader) {
+    RowCheck check(reader.meta_);
     block.hashes.clear();
     block.kinds.clear();
+    TRY(bytes, unpack(block, thread));
+    StoredRows& rows = block.rows;
+    if (const char* wrong = rows.take(reader.version_, bytes, block.number_of_rows);
+        wrong != nullptr) {
+        return damaged_at(block.at, wrong);
+    }
     std::string_view before;
-    for (BlockRows rows(block.view(), block.rows); !rows.at_end();) {
+    while (!rows.at_end()) {
         if (const char* wrong = rows.next(); wrong != nullptr) {
             return damaged_at(block.at, wrong);
         }
@@ -553,7 +432,8 @@ model::Status PortableReader::Parts::check_rows(PortableBlock& block, RowCheck c
         if (auto checked = check.check(key, rows.row()); !checked) {
             return damaged_at(block.at, checked.error().text);
         }
-        const Shape* shape = rows.begins_slice() ? shapes.by_number(key.reduction) : nullptr;
+        const Shape* shape =
+            rows.begins_slice() ? reader.shapes_->by_number(key.reduction) : nullptr;
         if (shape != nullptr && !shape->ends_at(key.slice_end)) {
             return damaged_at(block.at, "a window that ends where none of its reduction does");
         }
@@ -562,13 +442,14 @@ model::Status PortableReader::Parts::check_rows(PortableBlock& block, RowCheck c
             block.kinds.emplace_back(key.reduction, *check.kinds(key.reduction));
         }
     }
+    rows.rewind();
     return {};
 }
 
 model::Status PortableReader::read_end() {
-    const PortableBlock& block = *parts_->last;
+    const Block& block = *parts_->last;
     counts_.stream_bytes = position_;
-    const char* const end = block.bytes.data();
+    const char* const end = block.stored.data() + kBlockHeader;  // never compressed
     if (get<std::uint64_t>(end) != counts_.rows || get<std::uint64_t>(end + 8) != blocks_ ||
         get<std::uint64_t>(end + 16) != position_ ||
         std::string_view(end + 24, kWholeBytes) != whole_.bytes()) {
@@ -587,7 +468,7 @@ model::Status PortableReader::read_end() {
 void PortableReader::read_ahead() {
     Parts& p = *parts_;
     while (p.broken && p.last == nullptr && !p.blocks.full()) {
-        auto block = std::make_unique<PortableBlock>();
+        auto block = std::make_unique<Block>();
         if (!p.spare.empty()) {
             block = std::move(p.spare.back());
             p.spare.pop_back();
@@ -597,9 +478,8 @@ void PortableReader::read_ahead() {
             return;
         }
         if (block->kind == kEnd) {
-            p.broken = Parts::unpack(*block, nullptr);
             p.last = std::move(block);
-        } else if (block->kind != kRows || block->rows == 0) {
+        } else if (block->kind != kRows || block->number_of_rows == 0) {
             p.broken = damaged_at(block->at, "a block of another kind among the rows");
         } else {
             p.blocks.submit(std::move(block));
@@ -629,7 +509,6 @@ model::Status PortableReader::next_block() {
                               "a row with other accumulators than its reduction has");
         }
     }
-    p.rows = BlockRows(p.in_hand->view(), p.in_hand->rows);
     p.next_row = 0;
     return {};
 }
@@ -640,16 +519,17 @@ model::Status PortableReader::next() {
         return {};
     }
     Parts& p = *parts_;
-    if (p.rows.at_end()) {
+    if (p.in_hand == nullptr || p.in_hand->rows.at_end()) {
         TRY(next_block());
         if (done_) {
             return {};
         }
     }
-    if (const char* wrong = p.rows.next(); wrong != nullptr) {
+    StoredRows& rows = p.in_hand->rows;
+    if (const char* wrong = rows.next(); wrong != nullptr) {
         return damaged_at(p.in_hand->at, wrong);
     }
-    auto key = p.rows.key();
+    auto key = rows.key();
     key.hash = p.in_hand->hashes[p.next_row];
     if (p.next_row == 0 && any_ && !row_before(key_, key)) {
         return damaged_at(p.in_hand->at, "keys that do not ascend");
@@ -657,7 +537,7 @@ model::Status PortableReader::next() {
     ++p.next_row;
     any_ = true;
     key_ = key;
-    row_ = p.rows.row();
+    row_ = rows.row();
     ++counts_.rows;
     counts_.row_bytes += kRowHeaderBytes + key.key.size() + row_.size();
     valid_ = true;

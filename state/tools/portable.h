@@ -5,8 +5,9 @@
 // Design: a header, then blocks (meta, inputs, rows …, end), each with its sizes, its codec and an
 // XXH3 that has the block's position as seed. So a flipped byte, a block left out, doubled or moved
 // shows at that block; the end block holds the counts, the length of the whole and the checksum of
-// the whole, so a cut at any byte shows as well. A row's hash is not stored: it follows from the
-// key. A reader takes no memory before it has held a size against its limit.
+// the whole, so a cut at any byte shows as well. Rows stand by columns (portable_rows.h); their
+// hash is not stored: it follows from the key. A reader takes no memory before it has held a size
+// against its limit.
 //
 // What is deliberately missing: the database's files, and whatever only makes sense beside them.
 #pragma once
@@ -25,7 +26,7 @@
 
 namespace sluice::state {
 
-inline constexpr std::uint32_t kPortableVersion = 1;
+inline constexpr std::uint32_t kPortableVersion = 2;
 inline constexpr std::uint64_t kMostBlockBytes = 64ull << 20;
 
 enum class Compression : std::uint8_t { none = 0, zstd = 1 };
@@ -51,12 +52,11 @@ struct PortableCounts {
     std::uint64_t stream_bytes = 0;  // of the whole stream
 };
 
-struct PortableBlock;
-
 // Life:    begin(), add() in the order of keys, finish(). After an error it is of no use.
 // Thread:  one; those that compress are its own. `sink` must outlive it.
 // Memory:  whatever the size of the state, 2 · threads + 2 blocks, each as it is and as it is
-//          stored; a block has block_bytes and what its last row is longer.
+//          stored, and one more for each thread; a block has block_bytes and what its last row is
+//          longer.
 //
 // The same rows give the same bytes, whatever the number of threads and however the snapshot's
 // tables are cut.
@@ -64,7 +64,7 @@ class PortableWriter {
  public:
     struct Options {
         Compression compression = Compression::zstd;
-        int level = -1;  // zstd's; below 1 for speed
+        int level = -3;  // zstd's; below 1 for speed: columns have little left to look for
         std::size_t block_bytes = 1 << 20;
         unsigned threads = 0;  // that compress, beside the caller; 0: it does it itself
     };
@@ -80,21 +80,18 @@ class PortableWriter {
     const PortableCounts& counts() const { return counts_; }
 
  private:
+    struct Block;
     struct Parts;
     model::Status write(std::string_view bytes);
-    model::Status write_stored(PortableBlock& block);
+    model::Status write_stored(Block& block);
     model::Status write_alone(std::uint8_t kind, std::string_view bytes);
     model::Status write_oldest();
-    void end_section();
     model::Status end_block();
     static std::unexpected<model::Error> too_large(std::size_t bytes);
 
     ByteSink& sink_;
     const Options options_;
     Checksum whole_;
-    std::size_t section_rows_at_ = 0;  // where in the block the number of the section's rows stands
-    std::uint32_t section_rows_ = 0;   // 0: none begun in this block
-    RowKey section_;
     std::uint64_t blocks_ = 0;
     PortableCounts counts_;
     const std::unique_ptr<Parts> parts_;
@@ -108,7 +105,8 @@ class PortableWriter {
 // the position in the stream; invalid: written by a newer Sluice; the source's.
 //
 // Thread: one; those that decompress and check blocks are its own. `source` must outlive it.
-// Memory: 2 · threads + 2 blocks, each as it is and as it is stored, and 8 bytes a row.
+// Memory: 2 · threads + 2 blocks, each as it is and as it is stored, one more for each thread, and
+// 8 bytes a row.
 class PortableReader final : public RowSource {
  public:
     static model::Result<std::unique_ptr<PortableReader>> open(ByteSource& source,
@@ -126,11 +124,12 @@ class PortableReader final : public RowSource {
     std::string_view row() const override { return row_; }
 
  private:
+    struct Block;
     struct Parts;
     PortableReader(ByteSource& source, unsigned threads);
     model::Status read(char* to, std::size_t bytes, const char* what);
     model::Status read_header();
-    model::Status read_block(PortableBlock& block);
+    model::Status read_block(Block& block);
     void read_ahead();
     model::Status next_block();
     model::Status read_end();
@@ -139,7 +138,7 @@ class PortableReader final : public RowSource {
     Checksum whole_;
     std::uint64_t position_ = 0;
     std::uint64_t blocks_ = 0;
-    std::uint32_t reductions_ = 0, partitions_ = 0;  // as the header says
+    std::uint32_t version_ = 0, reductions_ = 0, partitions_ = 0;  // as the header says
     model::BarrierNumber number_ = 0;
     std::string pipeline_;
     CheckpointMeta meta_;

@@ -69,6 +69,9 @@ class ReadOnlyDisk final : public Disk {
                                         char* to) const override {
             return file->read(offset, bytes, to);
         }
+        void read_soon(std::uint64_t offset, std::size_t bytes) const override {
+            file->read_soon(offset, bytes);
+        }
         std::uint64_t size() const override { return file->size(); }
 
         const std::shared_ptr<const ReadableFile> file;

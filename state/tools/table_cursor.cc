@@ -35,7 +35,7 @@ Unsigned get(const char* from) {
     return value;
 }
 
-bool take_varint(const char*& at, const char* end, std::uint64_t& value) {
+inline bool take_varint(const char*& at, const char* end, std::uint64_t& value) {
     if (at != end && static_cast<unsigned char>(*at) < 0x80) {
         value = static_cast<unsigned char>(*at++);
         return true;
@@ -149,6 +149,10 @@ model::Status TableCursor::read_block(BlockHandle handle) {
         if (got < bytes) {
             return damaged("is shorter than it was");
         }
+        // Ahead of us while this one is gone through.
+        if (next_block_ < blocks_.size()) {
+            file_->read_soon(handle.offset + want, kTableReadBytes);
+        }
     }
     const char* const data = piece_.data() + (handle.offset - piece_at_);
     const auto codec = get<std::uint8_t>(data + handle.bytes);
@@ -225,6 +229,14 @@ bool TableCursor::apply(const Entry& entry) {
 // Behind the key in hand, whose bytes are those in front of what the entry shares with it.
 bool TableCursor::ascends(const Entry& entry) const {
     const std::size_t bytes = entry.shared + entry.rest.size() - kInternalBytes;
+    if (entry.shared < std::min(key_bytes_, bytes)) {
+        // Nearly always the first byte that is not shared says it.
+        const auto before = static_cast<unsigned char>(key_[entry.shared]);
+        const auto after = static_cast<unsigned char>(entry.rest.front());
+        if (before != after) {
+            return before < after;
+        }
+    }
     if (entry.shared > std::min(key_bytes_, bytes)) {
         return bytes > key_bytes_;
     }

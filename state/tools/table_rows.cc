@@ -29,6 +29,14 @@ model::Result<bool> TableRows::step(Source& source) {
     return true;
 }
 
+void TableRows::see_how_far() {
+    bound_ = ranges_[next_range_ - 1].to;
+    if (!waiting_.empty()) {
+        bound_ = std::min(bound_, waiting_.front().key);
+    }
+    alone_to_its_end_ = taken_.front().table->last < bound_;
+}
+
 void TableRows::wait(Source source) {
     waiting_.push_back(std::move(source));
     std::push_heap(waiting_.begin(), waiting_.end(), later);
@@ -67,12 +75,18 @@ model::Status TableRows::next() {
     valid_ = false;
     if (taken_.size() == 1) {
         // Mostly: a table goes on until another one's key comes in between.
-        TRY(more, step(taken_.front()));
-        if (!more) {
+        Source& source = taken_.front();
+        TRY(source.cursor->next());
+        if (!source.cursor->valid()) {
             taken_.clear();
-        } else if (!waiting_.empty() && waiting_.front().key <= taken_.front().key) {
-            wait(std::move(taken_.front()));
-            taken_.clear();
+        } else {
+            source.key = source.cursor->key();
+            if (!alone_to_its_end_ && source.key >= bound_) {
+                if (source.key < ranges_[next_range_ - 1].to) {
+                    wait(std::move(source));
+                }
+                taken_.clear();
+            }
         }
     } else {
         for (auto& source : taken_) {
@@ -88,6 +102,7 @@ model::Status TableRows::next() {
         if (taken_.empty()) {
             return {};
         }
+        see_how_far();
     }
     const auto row = parse_row_key(taken_.front().key);
     if (!row) {

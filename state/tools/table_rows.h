@@ -50,6 +50,7 @@ class TableRows final : public RowSource {
     model::Result<bool> step(Source& source);  // false: it has no more rows in the range
     void wait(Source source);
     model::Status take_least();
+    void see_how_far();
 
     Disk& disk_;
     const std::vector<TableFile> tables_;
@@ -57,6 +58,9 @@ class TableRows final : public RowSource {
     std::size_t next_range_ = 0;
     std::vector<Source> waiting_;  // a heap, the least key in front
     std::vector<Source> taken_;    // those that stand at the row in hand
+    // Of a single one: it goes on alone below this, and everywhere, if no key of it is so great.
+    std::string_view bound_;
+    bool alone_to_its_end_ = false;
     std::vector<std::string_view> rows_;
     std::string merged_;
     RowKey key_;

@@ -96,6 +96,14 @@ class Tools(World):
         self.assertEqual({path.name: path.read_bytes() for path in snapshot.iterdir()}, before)
         self.assertEqual([path for path in self.folder.iterdir() if path.suffix == ".partial"], [])
 
+    def test_the_page_is_enough_for_streams_of_every_version(self):
+        dump = (GOLDEN / "dump.jsonl").read_text()
+        expected = re.sub(r',"share":[^}]*', "", dump)
+        for folder in (GOLDEN, *GOLDEN.parent.glob("stream-*")):
+            for codec in ("none", "zstd"):
+                self.assertEqual(self.read_with_python(folder / f"{codec}.sluice"), expected, folder.name)
+                self.assertEqual(self.tool("state", "dump", folder / f"{codec}.sluice").stdout, dump)
+
     def read_with_python(self, stream):
         done = subprocess.run(
             [sys.executable, READER, stream], capture_output=True, text=True, check=False, env={**os.environ}
@@ -336,11 +344,11 @@ class Points(World):
 
     def test_a_newer_version_is_named(self):
         stream = bytearray((GOLDEN / "none.sluice").read_bytes())
-        stream[8] = 2
+        stream[8] = 99
         (self.folder / "newer").write_bytes(stream)
         done = command("savepoint", "import", self.folder / "newer", self.folder / "made")
         self.assertEqual(done.returncode, 65)
-        self.assertIn("written by a newer Sluice: format 2", done.stderr)
+        self.assertIn("written by a newer Sluice: format 99", done.stderr)
 
 
 class FullDisk(unittest.TestCase):

@@ -3,7 +3,16 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
+#include <deque>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <random>
+
 #include "state/reduce/encoding.h"
+#include "state/tools/little_endian.h"
+#include "state/tools/portable_rows.h"
 #include "tests/unit/state/tools_support.h"
 
 namespace sluice::state {
@@ -213,9 +222,10 @@ TEST(Portable, SizesAreHeldAgainstTheirLimitsBeforeMemoryIsTaken) {
     const auto plain = stream_of(6, small_blocks(Compression::none));
     const auto rows = blocks_of(plain).at(2) + 32;
     const std::string many("\xff\xff\xff\x7f", 4);
-    EXPECT_FALSE(read(forged(plain, rows + 16, many))) << "rows of a section";
-    EXPECT_FALSE(read(forged(plain, rows + 20, many))) << "the length of a key";
-    EXPECT_FALSE(read(forged(plain, rows, many))) << "a reduction that is not there";
+    EXPECT_FALSE(read(forged(plain, rows, many))) << "sections";
+    EXPECT_FALSE(read(forged(plain, rows + 4, many))) << "a reduction that is not there";
+    EXPECT_FALSE(read(forged(plain, rows + 20, many))) << "rows of a section";
+    EXPECT_FALSE(read(forged(plain, rows + 24, many))) << "the length of a key";
     EXPECT_FALSE(read(forged(plain, rows - 32 + 12, many))) << "rows of a block";
 }
 
@@ -242,13 +252,165 @@ TEST(Portable, RowsThatWeWouldNotWriteAreRefused) {
     EXPECT_LT(refused, tried) << "some bytes may be anything";
 }
 
+TEST(Portable, OfVersion1NoByteCanDoHarmEither) {
+    std::ifstream file(SLUICE_SOURCE_DIR "/tests/golden/format-1/none.sluice", std::ios::binary);
+    const std::string plain{std::istreambuf_iterator<char>(file), {}};
+    const auto begins = blocks_of(plain);
+    ASSERT_GT(begins.size(), 4U);
+    ASSERT_OK(read(plain));
+    std::size_t refused = 0, tried = 0;
+    for (std::size_t at = begins.at(2) + 32; at < begins.back(); at += 23, ++tried) {
+        refused += read(forged(plain, at, "\xff")) ? 0U : 1U;
+    }
+    EXPECT_GT(refused, tried / 4);
+    EXPECT_LT(refused, tried);
+}
+
+// Rows of a block as they are, and the bytes that docs/FORMAT.md says they make.
+struct BlockOfRows {
+    std::vector<std::pair<RowKey, std::string>> rows;  // keys are views into `keys`
+    std::deque<std::string> keys;
+
+    void add(std::uint32_t reduction, std::string key, std::string row) {
+        keys.push_back(std::move(key));
+        RowKey at;
+        at.reduction = reduction;
+        at.slice_end = 1000;
+        at.key = keys.back();
+        rows.emplace_back(at, std::move(row));
+    }
+    std::string encoded() const {
+        RowsToStore to_store;
+        for (const auto& [key, row] : rows) {
+            to_store.add(key, row);
+        }
+        RowsToStore::Room room;
+        std::string bytes;
+        bytes.resize(to_store.encode(room, bytes));
+        return bytes;
+    }
+    std::string by_the_book() const {
+        std::map<std::uint32_t, std::uint32_t> sections;
+        std::string sizes[2];
+        std::map<std::size_t, std::vector<std::string_view>> items[2];
+        for (const auto& [key, row] : rows) {
+            ++sections[key.reduction];
+            for (const std::size_t i : {0U, 1U}) {
+                const std::string_view item = i == 0 ? key.key : std::string_view(row);
+                append_varint(sizes[i], item.size());
+                items[i][std::min<std::size_t>(item.size(), 1024)].push_back(item);
+            }
+        }
+        std::string bytes;
+        append(bytes, static_cast<std::uint32_t>(sections.size()));
+        for (const auto& [reduction, count] : sections) {
+            append(bytes, reduction);
+            append(bytes, std::uint64_t{1000});
+            append(bytes, std::uint32_t{0});
+            append(bytes, count);
+        }
+        bytes += sizes[0] + sizes[1];
+        for (const auto& by_size : items) {
+            for (const auto& [size, alike] : by_size) {
+                for (std::size_t place = 0; size < 1024 && place < size; ++place) {
+                    for (const auto& item : alike) {
+                        bytes.push_back(item[place]);
+                    }
+                }
+                for (const auto& item : alike) {
+                    bytes += size < 1024 ? std::string_view() : item;
+                }
+            }
+        }
+        return bytes;
+    }
+};
+
+// With what may stand behind them, which is to make no difference.
+const char* take(StoredRows& stored, std::string bytes, std::size_t rows) {
+    const auto size = bytes.size();
+    bytes.append(kReadBehind, '\x5a');
+    return stored.take(kPortableVersion, {bytes.data(), size}, static_cast<std::uint32_t>(rows));
+}
+
+BlockOfRows rows_of_many_sizes(std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    const auto bytes = [&](std::size_t size) {
+        std::string text(size, '\0');
+        std::generate(text.begin(), text.end(), [&] { return static_cast<char>(random()); });
+        return text;
+    };
+    const std::size_t sizes[] = {0, 1, 2, 15, 16, 17, 31, 32, 33, 127, 128, 130, 1023, 1024, 3000};
+    const auto some = 1 + random() % std::size(sizes);
+    BlockOfRows block;
+    for (auto left = 1 + random() % 90; left > 0; --left) {
+        block.add(static_cast<std::uint32_t>(1000 - left / 20), bytes(sizes[random() % some]),
+                  bytes(sizes[random() % some]));
+    }
+    return block;
+}
+
+TEST(PortableRows, ComeBackWhateverTheirSizesAndStandAsTheFormatSays) {
+    StoredRows stored;  // one for all: nothing is left of the block before
+    for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        const auto block = rows_of_many_sizes(seed);
+        const auto bytes = block.encoded();
+        ASSERT_TRUE(bytes == block.by_the_book());
+        ASSERT_EQ(take(stored, bytes, block.rows.size()), nullptr);
+        for (int turn = 0; turn < 2; ++turn) {
+            std::uint32_t reduction = 0;
+            for (const auto& [key, row] : block.rows) {
+                ASSERT_FALSE(stored.at_end());
+                ASSERT_EQ(stored.next(), nullptr);
+                ASSERT_EQ(stored.key().reduction, key.reduction);
+                ASSERT_EQ(stored.key().slice_end, key.slice_end);
+                ASSERT_EQ(stored.begins_slice(),
+                          std::exchange(reduction, key.reduction) != key.reduction);
+                ASSERT_TRUE(stored.key().key == key.key && stored.row() == row);
+            }
+            ASSERT_TRUE(stored.at_end());
+            stored.rewind();
+        }
+    }
+}
+
+TEST(PortableRows, WhatIsCutOffOrDoesNotAddUpIsRefused) {
+    StoredRows stored;
+    for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        const auto block = rows_of_many_sizes(seed);
+        const auto bytes = block.encoded();
+        const auto rows = block.rows.size();
+        for (std::size_t size = 0; size < bytes.size(); size += 1 + size / 16) {
+            ASSERT_NE(take(stored, bytes.substr(0, size), rows), nullptr) << size;
+        }
+        EXPECT_NE(take(stored, bytes.substr(0, bytes.size() - 1), rows), nullptr);
+        EXPECT_NE(take(stored, bytes + "x", rows), nullptr);
+        EXPECT_NE(take(stored, bytes, rows + 1), nullptr);
+        EXPECT_NE(take(stored, bytes, rows - 1), nullptr);
+    }
+    BlockOfRows block;
+    block.add(2, "a", "b");
+    block.add(3, "c", "d");
+    auto bytes = block.encoded();
+    ASSERT_EQ(take(stored, bytes, 2), nullptr);
+    bytes[4] = 3;
+    EXPECT_STREQ(take(stored, bytes, 2), "sections that do not ascend");
+    bytes[4] = 2;
+    bytes[20] = 0;
+    EXPECT_STREQ(take(stored, bytes, 2), "a section's number of rows cannot be");
+    // A size with a needless byte.
+    EXPECT_NE(take(stored, block.encoded().replace(44, 1, std::string("\x81\0", 2)), 2), nullptr);
+}
+
 TEST(Portable, ANewerVersionIsNamed) {
     auto stream = stream_of(3, small_blocks(Compression::none));
-    stream[8] = 2;
+    stream[8] = static_cast<char>(kPortableVersion + 1);
     const auto outcome = read(stream);
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().kind, model::ErrorKind::invalid);
-    EXPECT_NE(outcome.error().text.find("written by a newer Sluice: format 2"), std::string::npos);
+    EXPECT_NE(outcome.error().text.find("written by a newer Sluice: format 3"), std::string::npos);
     EXPECT_FALSE(read("")) << "empty";
     EXPECT_FALSE(read(std::string(100, 'x'))) << "something else";
 }

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "state/model/fail_point.h"
+#include "state/reduce/encoding.h"
 #include "state/tools/compare.h"
 #include "state/tools/disk_usage.h"
 #include "state/tools/edit.h"
@@ -580,6 +581,86 @@ TEST(NewSnapshot, ACrashAtAnyOperationLeavesAllOrNothing) {
         }
     }
     EXPECT_GT(whole, 0);
+}
+
+// One row each in so many slices, and a slice that is large among them.
+class RowsOfManySlices final : public RowSource {
+ public:
+    RowsOfManySlices(int slices, int large) : slices_(slices), large_(large) {
+        append_row_header(row_, 0);
+        append_count(row_, 1);
+        append_sum(row_, config::ReductionKind::sum, 0, ExactTotal(), nullptr, 0);
+        key_.reduction = 1;
+        for (int i = 0; i < (large > 0 ? kLarge : 1); ++i) {
+            const auto key = key_of("user-" + std::to_string(i) + std::string(60, 'x'));
+            keys_.emplace(model::key_hash(key), key);
+        }
+    }
+    model::Status next() override {
+        valid_ = left_ > 0 || slice_ < slices_;
+        if (!valid_) {
+            return {};
+        }
+        if (left_ == 0) {
+            key_.slice_end = ++slice_ * 1000;
+            left_ = slice_ == large_ ? kLarge : 1;
+            next_ = keys_.begin();
+        }
+        --left_;
+        key_.hash = next_->first;
+        key_.key = next_->second;
+        ++next_;
+        return {};
+    }
+    bool valid() const override { return valid_; }
+    const RowKey& key() const override { return key_; }
+    std::string_view row() const override { return row_; }
+
+ private:
+    static constexpr int kLarge = 20'000;
+
+    const int slices_, large_;
+    int slice_ = 0, left_ = 0;
+    std::map<std::uint64_t, std::string> keys_;
+    std::map<std::uint64_t, std::string>::iterator next_;
+    RowKey key_;
+    std::string row_;
+    bool valid_ = false;
+};
+
+TEST(NewSnapshot, SmallSlicesShareFilesButForTheLastOnes) {
+    for (const unsigned threads : {0U, 2U}) {
+        for (const int large : {0, 500, 995, 1000}) {
+            SCOPED_TRACE(std::to_string(threads) + " threads, large is " + std::to_string(large));
+            const auto disk = new_disk();
+            auto meta = tool_meta();
+            meta.reductions[0].dropped.reset();
+            const auto made = value_of(NewSnapshot::begin(*disk, "/state/a", threads));
+            RowsOfManySlices rows(1000, large);
+            ASSERT_OK(made->add(meta, rows));
+            EXPECT_EQ(made->rows(), large == 0 ? 1000U : 20'999U);
+            const auto files = value_of(made->commit(meta, tool_inputs())).files;
+            const auto tables = std::count_if(files.begin(), files.end(), [](const auto& file) {
+                return file.name.ends_with(".sst");
+            });
+            // The last 16, the shared one, the meta row; a large one ends what is shared.
+            EXPECT_GE(tables, 18);
+            EXPECT_LE(tables, large == 0 ? 18 : 18 + 18);
+            const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+            const auto source = value_of(snapshot->rows());
+            RowsOfManySlices again(1000, large);
+            while (true) {
+                ASSERT_OK(source->next());
+                ASSERT_OK(again.next());
+                ASSERT_EQ(source->valid(), again.valid());
+                if (!again.valid()) {
+                    break;
+                }
+                ASSERT_EQ(source->key().slice_end, again.key().slice_end);
+                ASSERT_TRUE(source->key().key == again.key().key);
+            }
+        }
+    }
 }
 
 TEST(NewSnapshot, AFullDiskLeavesNothing) {
