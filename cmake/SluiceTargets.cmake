@@ -10,6 +10,10 @@ target_compile_options(sluice_flags INTERFACE
     # GCC 12 sees overlapping copies in std::string's operator+ where there are none (its bug 105651).
     $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
     $<$<BOOL:${SLUICE_WERROR}>:-Werror>)
+if(CMAKE_UNITY_BUILD)
+    # Sources that are included look like headers, and -O1 knows less of what is initialized.
+    target_compile_options(sluice_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage -Wno-maybe-uninitialized>)
+endif()
 if(SLUICE_SANITIZE)
     target_compile_options(sluice_flags INTERFACE -fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer
         -fno-sanitize-recover=all)

@@ -206,22 +206,22 @@ const Reduction* find(const Pipeline& pipeline, std::string_view id) {
 }
 
 // "reduce.spend.values.p99" → id "spend", rest "values.p99"; ids hold no dot.
-struct Place {
+struct KeyParts {
     std::string section;  // as in the table of settings
     std::string key;
     std::string id;    // of a reduction
     std::string rest;  // behind the id
 };
 
-Place place_of(const std::string& key) {
-    Place place;
+KeyParts parts_of(const std::string& key) {
+    KeyParts parts;
     if (key.starts_with("reduce.")) {
         const std::size_t dot = key.find('.', 7);
-        place.id = key.substr(7, dot == std::string::npos ? dot : dot - 7);
-        place.rest = dot == std::string::npos ? "" : key.substr(dot + 1);
-        place.section = place.rest.starts_with("values.") ? "reduce.*.values" : "reduce.*";
-        place.key = place.rest.starts_with("values.") ? place.rest.substr(7) : place.rest;
-        return place;
+        parts.id = key.substr(7, dot == std::string::npos ? dot : dot - 7);
+        parts.rest = dot == std::string::npos ? "" : key.substr(dot + 1);
+        parts.section = parts.rest.starts_with("values.") ? "reduce.*.values" : "reduce.*";
+        parts.key = parts.rest.starts_with("values.") ? parts.rest.substr(7) : parts.rest;
+        return parts;
     }
     if (key.starts_with("step.")) {
         return {"step", "*", "", ""};
@@ -355,7 +355,7 @@ class Comparison {
         return edit;
     }
     static bool results_depend_on(const std::string& key) {
-        const std::string rest = place_of(key).rest;
+        const std::string rest = parts_of(key).rest;
         return rest.starts_with("values.") || rest == "write" || rest == "ttl" ||
                rest == "ttl_from" || rest == "suppress_incomplete";
     }
@@ -367,11 +367,11 @@ class Comparison {
 
     // Fills in the verdict. False: no change worth a line.
     bool judge(Change& change) const {
-        const Place place = place_of(change.key);
-        if (!place.id.empty()) {
-            return judge_reduction(change, place);
+        const KeyParts parts = parts_of(change.key);
+        if (!parts.id.empty()) {
+            return judge_reduction(change, parts);
         }
-        change.verdict = verdict_of(place.section, place.key).value_or(Verdict::restart);
+        change.verdict = verdict_of(parts.section, parts.key).value_or(Verdict::restart);
         change.kept = "all state";
         change.command = "sluice reload " + to_.name;
         if (change.verdict == Verdict::restart) {
@@ -384,7 +384,7 @@ class Comparison {
             change.kept = "nothing: offsets and windows belong to the other log";
             change.lost = "all state";
             change.command = "sluice run FILE --fresh --yes";
-        } else if (place.section == "step" || change.key == "source.timestamp" ||
+        } else if (parts.section == "step" || change.key == "source.timestamp" ||
                    change.key == "source.timestamp_unit" || change.key == "source.format") {
             change.kept =
                 "all state; windows that are open keep what they hold, records from then "
@@ -397,17 +397,17 @@ class Comparison {
         return true;
     }
 
-    bool judge_reduction(Change& change, const Place& place) const {
-        const std::string& id = place.id;
+    bool judge_reduction(Change& change, const KeyParts& parts) const {
+        const std::string& id = parts.id;
         const bool is_new = find(from_, id) == nullptr;
         const bool is_gone = find(to_, id) == nullptr;
         change.command = "sluice reload " + to_.name;
         if (is_gone) {
-            return judge_gone(change, place);
+            return judge_gone(change, parts);
         }
         const std::string from = source_of(id);
         if (is_new && from.empty()) {
-            if (place.rest != "window") {
+            if (parts.rest != "window") {
                 return false;  // one line for the whole reduction
             }
             change.key = "reduce." + id;
@@ -418,8 +418,8 @@ class Comparison {
         }
         if (is_new) {
             // Renamed: compared with what it was, key by key.
-            change.before = setting(before_, from, place.rest);
-            if (place.rest == "window" && change.before == change.after) {
+            change.before = setting(before_, from, parts.rest);
+            if (parts.rest == "window" && change.before == change.after) {
                 change.key = "reduce." + id;
                 change.before = "[reduce." + from + "]";
                 change.after = "[reduce." + id + "]";
@@ -432,21 +432,21 @@ class Comparison {
                 return false;
             }
         }
-        if (place.rest == "key" || place.rest == "window" || place.rest == "time") {
+        if (parts.rest == "key" || parts.rest == "window" || parts.rest == "time") {
             change.verdict = may_drop(id) ? Verdict::starts_empty : Verdict::breaks;
             change.kept = "what was written, and what others hold";
-            change.lost = "open windows of " + from + ": rows of another " + place.rest +
+            change.lost = "open windows of " + from + ": rows of another " + parts.rest +
                           " cannot be merged with the new ones, nor be finished under the old";
             change.command = "sluice run FILE --drop-state " + id;
             return true;
         }
-        if (place.section == "reduce.*.values") {
+        if (parts.section == "reduce.*.values") {
             judge_value(change, id, from);
             return true;
         }
         change.verdict = Verdict::live;
         change.kept = "all state of " + id;
-        if (place.rest == "filter" || place.rest == "null_key") {
+        if (parts.rest == "filter" || parts.rest == "null_key") {
             change.kept +=
                 "; windows that are open keep what they hold, records from then on "
                 "follow the new text";
@@ -454,33 +454,33 @@ class Comparison {
         return true;
     }
 
-    bool judge_gone(Change& change, const Place& place) const {
-        const std::string heir = heir_of(place.id);
+    bool judge_gone(Change& change, const KeyParts& parts) const {
+        const std::string heir = heir_of(parts.id);
         if (!heir.empty()) {
             // Said where the new id stands, but for what it does not have any more.
-            if (setting(after_, heir, place.rest).empty()) {
-                change.key = "reduce." + heir + "." + place.rest;
+            if (setting(after_, heir, parts.rest).empty()) {
+                change.key = "reduce." + heir + "." + parts.rest;
                 change.verdict = Verdict::live;
-                change.kept = "all state of " + place.id;
-                if (place.section == "reduce.*.values") {
-                    judge_value(change, heir, place.id);
+                change.kept = "all state of " + parts.id;
+                if (parts.section == "reduce.*.values") {
+                    judge_value(change, heir, parts.id);
                 }
                 return true;
             }
             return false;
         }
-        if (place.rest != "window") {
+        if (parts.rest != "window") {
             return false;
         }
-        change.key = "reduce." + place.id;
-        change.before = "[reduce." + place.id + "]";
+        change.key = "reduce." + parts.id;
+        change.before = "[reduce." + parts.id + "]";
         // It may have been renamed, or taken out for a moment: what goes is said first.
         change.verdict =
-            decisions_.drop_state.contains(place.id) ? Verdict::migrates : Verdict::breaks;
+            decisions_.drop_state.contains(parts.id) ? Verdict::migrates : Verdict::breaks;
         change.kept = "what was written, and what others hold";
-        change.lost = "open windows of " + place.id;
-        change.command = "sluice run FILE --drop-state " + place.id +
-                         ", or, if it has another name now, --rename " + place.id + "=NEW";
+        change.lost = "open windows of " + parts.id;
+        change.command = "sluice run FILE --drop-state " + parts.id +
+                         ", or, if it has another name now, --rename " + parts.id + "=NEW";
         return true;
     }
 

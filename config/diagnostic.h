@@ -50,6 +50,9 @@ std::string to_text(std::span<const Diagnostic> diagnostics);
 // `[{"file","line","column","severity","message","hint"}]` in one line, without a newline.
 std::string to_json(std::span<const Diagnostic> diagnostics);
 
+// `name`, between the ticks.
+inline std::string ticked(std::string_view name) { return "`" + std::string(name) + "`"; }
+
 // The valid name that `name` was probably meant to be: Damerau-Levenshtein distance (adjacent
 // transpositions count once) at most a third of the longer length, at least 1; empty when nothing
 // is near. Of equals the first.

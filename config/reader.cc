@@ -31,8 +31,6 @@ std::string join(const std::vector<std::string>& parts, std::string_view quote) 
     return text;
 }
 
-std::string ticked(std::string_view name) { return "`" + std::string(name) + "`"; }
-
 std::string did_you_mean(std::string_view name) { return "did you mean " + ticked(name) + "?"; }
 
 // What to write instead of an unknown key.

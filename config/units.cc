@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "state/model/ascii.h"
+
 namespace sluice::config {
 namespace {
 
@@ -18,9 +20,6 @@ constexpr std::array<std::pair<std::string_view, model::DurationMs>, 5> kDuratio
     {"s", 1'000},
     {"ms", 1},
 }};
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 template <class Predicate>
 std::string_view take_while(std::string_view& text, Predicate predicate) {
@@ -40,7 +39,7 @@ bool take_number(std::string_view& text, std::size_t digits, int& number) {
     }
     number = 0;
     for (std::size_t i = 0; i < digits; ++i) {
-        if (!is_digit(text[i])) {
+        if (!model::is_digit(text[i])) {
             return false;
         }
         number = number * 10 + (text[i] - '0');
@@ -109,8 +108,8 @@ Read<model::DurationMs> read_duration(std::string_view text) {
     model::DurationMs total = 0;
     std::size_t next_unit = 0;
     while (!text.empty()) {
-        const std::string_view digits = take_while(text, is_digit);
-        const std::string_view letters = take_while(text, is_letter);
+        const std::string_view digits = take_while(text, model::is_digit);
+        const std::string_view letters = take_while(text, model::is_letter);
         std::int64_t count = 0;
         const auto [end, error] =
             std::from_chars(digits.data(), digits.data() + digits.size(), count);
@@ -156,11 +155,11 @@ Read<std::uint64_t> read_size(std::string_view text) {
         {"TB", 1'000'000'000'000},
     }};
     const std::string expected = "a size such as \"64MiB\" or \"2GiB\" was expected";
-    const std::string_view whole_digits = take_while(text, is_digit);
+    const std::string_view whole_digits = take_while(text, model::is_digit);
     std::string_view fraction_digits;
     if (!text.empty() && text.front() == '.') {
         text.remove_prefix(1);
-        fraction_digits = take_while(text, is_digit);
+        fraction_digits = take_while(text, model::is_digit);
         if (fraction_digits.empty()) {
             return std::unexpected(expected);
         }
@@ -235,7 +234,7 @@ Read<model::EventTime> read_time(std::string_view text) {
     }
     std::int64_t fraction_ms = 0;
     if (take_char(text, '.')) {
-        const std::string_view digits = take_while(text, is_digit);
+        const std::string_view digits = take_while(text, model::is_digit);
         if (digits.empty()) {
             return std::unexpected(expected);
         }

@@ -22,7 +22,7 @@ using config::Diagnostic;
 using config::Loaded;
 using config::Severity;
 
-constexpr std::int64_t kTimeoutMs = 5'000;
+constexpr std::int64_t kRedisTimeoutMs = 5'000;
 // Two segments: the one that is written, and the one before it until a checkpoint has passed it.
 constexpr std::uint64_t kJournalBytes = 16ULL << 20;
 // What a checkpoint has alone before those that it supersedes go: copies of RocksDB's MANIFEST and
@@ -68,7 +68,7 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
         add(loaded, "source", Severity::error, log.error().text);
         return;
     }
-    const auto partitions = (*log)->partitions(kTimeoutMs);
+    const auto partitions = (*log)->partitions(ingest::kAskTimeoutMs);
     const std::string topic_key = "source.topics";
     if (!partitions && partitions.error().kind == model::ErrorKind::invalid) {
         add(loaded, topic_key, Severity::error, "Kafka: " + partitions.error().text);
@@ -89,14 +89,14 @@ void check_kafka(Loaded& loaded, const config::Environment& environment, bool& r
                     std::to_string(range.last));
         }
     }
-    if (const auto compacted = (*log)->compacted_topics(kTimeoutMs)) {
+    if (const auto compacted = (*log)->compacted_topics(ingest::kAskTimeoutMs)) {
         for (const std::string& topic : *compacted) {
             add(loaded, topic_key, Severity::error,
                 "the topic `" + topic + "` is compacted: records may be missing anywhere",
                 "`run --accept-compacted` reads it all the same");
         }
     }
-    if (const auto ranges = (*log)->ranges(*partitions, kTimeoutMs); !ranges) {
+    if (const auto ranges = (*log)->ranges(*partitions, ingest::kAskTimeoutMs); !ranges) {
         reachable = false;
         add(loaded, "source.brokers", Severity::error, "Kafka: " + ranges.error().text);
     }
@@ -120,7 +120,7 @@ RedisReply ask_redis(redisContext& redis, const std::vector<std::string>& words)
 
 void check_redis(Loaded& loaded, const config::Environment& environment, bool& reachable) {
     const config::Sink& sink = loaded.pipeline->sink;
-    const timeval timeout{kTimeoutMs / 1000, 0};
+    const timeval timeout{kRedisTimeoutMs / 1000, 0};
     const RedisContext redis(sink.unix_path.empty()
                                  ? redisConnectWithTimeout(sink.host.c_str(), sink.port, timeout)
                                  : redisConnectUnixWithTimeout(sink.unix_path.c_str(), timeout),

@@ -20,7 +20,6 @@
 namespace sluice::daemon {
 namespace {
 
-constexpr std::int64_t kTimeoutMs = 5'000;
 constexpr auto kLookEvery = std::chrono::milliseconds(100);
 constexpr auto kPace = std::chrono::milliseconds(10);
 // The status is made anew now and then: what it does not name for so long is not there any more.
@@ -73,8 +72,8 @@ class Progress {
 };
 
 void print_savepoint(const std::string& name, const state::CheckpointSummary& info,
-                     std::uint64_t shared_bytes, bool json) {
-    if (json) {
+                     std::uint64_t shared_bytes, bool as_json) {
+    if (as_json) {
         std::printf("%s\n", nlohmann::ordered_json{{"name", name},
                                                    {"id", info.id},
                                                    {"path", info.path},
@@ -91,13 +90,13 @@ void print_savepoint(const std::string& name, const state::CheckpointSummary& in
 }
 
 // Frozen: waits until the daemon has made it stand alone.
-int wait_for_completion(const Target& target, const std::string& name, bool json) {
+int wait_for_completion(const Target& target, const std::string& name, bool as_json) {
     Progress progress;
     auto named = std::chrono::steady_clock::now();
     auto at_work = named;
     while (true) {
         const auto now = std::chrono::steady_clock::now();
-        const auto answer = ask(target, "GET", "/status", kTimeoutMs);
+        const auto answer = ask(target, "GET", "/status", kAnswerTimeoutMs);
         const auto status =
             answer ? status_from_json(answer->body) : std::unexpected(answer.error());
         if (!status) {
@@ -128,7 +127,7 @@ int wait_for_completion(const Target& target, const std::string& name, bool json
                 info.id = one.id;
                 info.path = one.path;
                 info.bytes = one.bytes;
-                print_savepoint(name, info, one.shared_bytes, json);
+                print_savepoint(name, info, one.shared_bytes, as_json);
                 return kExitOk;
             }
         }
@@ -256,12 +255,12 @@ int remove_offline(const Target& target, const std::string& name) {
                          outcome.error().text);
 }
 
-int remove(const Target& target, const std::string& name, bool only_unfinished, bool json) {
+int remove(const Target& target, const std::string& name, bool only_unfinished, bool as_json) {
     if (const auto valid = state::check_savepoint_name(name); !valid) {
         return say(kExitUsage, valid.error().text);
     }
     if (only_unfinished) {
-        const auto answer = ask(target, "GET", "/status", kTimeoutMs);
+        const auto answer = ask(target, "GET", "/status", kAnswerTimeoutMs);
         const auto status =
             answer ? status_from_json(answer->body) : std::unexpected(answer.error());
         if (!status) {
@@ -283,7 +282,7 @@ int remove(const Target& target, const std::string& name, bool only_unfinished, 
         return say(answer->status == 409 ? kExitMissing : kExitStateBroken,
                    reason_in(answer->body));
     }
-    if (json) {
+    if (as_json) {
         std::printf("{\"name\":\"%s\",\"deleted\":true}\n", name.c_str());
     } else {
         std::printf("savepoint %s deleted\n", name.c_str());

@@ -11,10 +11,8 @@
 namespace sluice::daemon {
 namespace {
 
-constexpr std::int64_t kTimeoutMs = 5'000;
-
-int show_once(const Target& target, bool json) {
-    const auto answer = ask(target, "GET", "/status", kTimeoutMs);
+int show_once(const Target& target, bool as_json) {
+    const auto answer = ask(target, "GET", "/status", kAnswerTimeoutMs);
     if (!answer) {
         std::fprintf(stderr, "sluice: %s\n", answer.error().text.c_str());
         return kExitUnreachable;
@@ -26,7 +24,7 @@ int show_once(const Target& target, bool json) {
         return kExitUnreachable;
     }
     const model::SystemClock clock;
-    std::fputs(json ? answer->body.c_str() : to_page(*status, clock.wall_ms()).c_str(), stdout);
+    std::fputs(as_json ? answer->body.c_str() : to_page(*status, clock.wall_ms()).c_str(), stdout);
     return status->ready ? kExitOk : kExitFalse;
 }
 

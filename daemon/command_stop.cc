@@ -13,8 +13,6 @@
 namespace sluice::daemon {
 namespace {
 
-constexpr std::int64_t kTimeoutMs = 5'000;
-
 // Blocks until the process is gone; false: it was not within `timeout_ms` (-1: for ever). `file` is
 // a descriptor of the process, taken before it was asked to stop, so that a number that is used
 // again cannot be mistaken for it.
@@ -34,7 +32,7 @@ int command_stop(const StopOptions& options) {
         std::fputs(target.error().text.c_str(), stderr);
         return target.error().exit_code;
     }
-    const auto alive = ask(*target, "GET", "/livez", kTimeoutMs);
+    const auto alive = ask(*target, "GET", "/livez", kAnswerTimeoutMs);
     if (!alive) {
         std::fprintf(stderr, "sluice: %s\n", alive.error().text.c_str());
         return kExitUnreachable;
@@ -51,7 +49,7 @@ int command_stop(const StopOptions& options) {
         return kExitUnreachable;
     }
     if (process >= 0) {
-        const bool gone = wait_until_gone(process, asked ? -1 : static_cast<int>(kTimeoutMs));
+        const bool gone = wait_until_gone(process, asked ? -1 : static_cast<int>(kAnswerTimeoutMs));
         close(process);
         if (!gone) {
             std::fprintf(stderr, "sluice: %s\n", asked.error().text.c_str());
@@ -59,7 +57,7 @@ int command_stop(const StopOptions& options) {
         }
     } else {
         // Another process namespace: the socket is all that we see of it.
-        while (ask(*target, "GET", "/livez", kTimeoutMs)) {
+        while (ask(*target, "GET", "/livez", kAnswerTimeoutMs)) {
             usleep(100'000);
         }
     }

@@ -50,6 +50,9 @@ struct ControlAnswer {
 // The text of {"error": "…"}, or the whole, without the newline at its end.
 std::string reason_in(const std::string& body);
 
+// For a question that the daemon answers at once.
+inline constexpr std::int64_t kAnswerTimeoutMs = 5'000;
+
 // One request over the first socket of `target` that accepts. Blocks, at most `timeout_ms` (0: for
 // ever) without a byte of answer. Errors: unavailable, naming the sockets tried.
 model::Result<ControlAnswer> ask(const Target& target, const std::string& method,

@@ -13,7 +13,6 @@ namespace sluice::daemon {
 
 namespace {
 
-constexpr std::int64_t kAskTimeoutMs = 5000;
 // More partitions than this cannot be found while running; room for them is made once.
 constexpr std::size_t kPartitionRoom = 1 << 14;
 
@@ -412,14 +411,14 @@ bool Engine::begin_lineage() {
 }
 
 bool Engine::resolve_start() {
-    auto listed = listed_partitions(kAskTimeoutMs);
+    auto listed = listed_partitions(ingest::kAskTimeoutMs);
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
     }
     if (listed->empty()) {
         return wait_for("kafka: the topic has no partition of ours");
     }
-    const auto ranges = seams_.log.ranges(*listed, kAskTimeoutMs);
+    const auto ranges = seams_.log.ranges(*listed, ingest::kAskTimeoutMs);
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }
@@ -512,7 +511,7 @@ bool Engine::prepare() {
     if (auto whole = source_.not_compacted(); !whole) {
         return wait_for("kafka: " + whole.error().text);
     }
-    auto listed = listed_partitions(kAskTimeoutMs);
+    auto listed = listed_partitions(ingest::kAskTimeoutMs);
     if (!listed) {
         return wait_for("kafka: " + listed.error().text);
     }
@@ -529,7 +528,7 @@ bool Engine::prepare() {
     }
     std::vector<model::Partition> asked = partitions_;
     asked.insert(asked.end(), added.begin(), added.end());
-    const auto ranges = seams_.log.ranges(asked, kAskTimeoutMs);
+    const auto ranges = seams_.log.ranges(asked, ingest::kAskTimeoutMs);
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }

@@ -20,8 +20,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kTimeoutMs = 5'000;
-
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 ListedSnapshot listed(const CheckpointStatus& from) {
@@ -124,7 +122,7 @@ model::Result<std::vector<ListedSnapshot>> read_directory(const std::string& dir
 }  // namespace
 
 model::Result<std::vector<ListedSnapshot>> list_snapshots(const Target& target) {
-    const auto answer = ask(target, "GET", "/status", kTimeoutMs);
+    const auto answer = ask(target, "GET", "/status", kAnswerTimeoutMs);
     if (answer) {
         TRY(status, status_from_json(answer->body));
         // The disk says more than the daemon's last look at it, if it can be read.

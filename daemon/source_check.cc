@@ -6,8 +6,6 @@ namespace sluice::daemon {
 
 namespace {
 
-constexpr std::int64_t kAskTimeoutMs = 5000;
-
 void append(std::string& list, const std::string& one) { list += (list.empty() ? "" : "; ") + one; }
 
 }  // namespace
@@ -34,7 +32,7 @@ model::Status SourceCheck::has(const std::vector<const state::PartitionMeta*>& p
         wanted.push_back(partition->partition);
     }
     lacks_.clear();
-    TRY(ranges, log_.ranges(wanted, kAskTimeoutMs));
+    TRY(ranges, log_.ranges(wanted, ingest::kAskTimeoutMs));
     std::string missing;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         const state::PartitionMeta& partition = *partitions[i];
@@ -67,7 +65,7 @@ model::Result<std::string> SourceCheck::compare_probe(const state::PartitionMeta
         options_.say(name + ": the last record that was read has expired; it cannot be compared");
         return std::string();
     }
-    TRY(found, log_.probe(partition.partition, partition.probe->offset, kAskTimeoutMs));
+    TRY(found, log_.probe(partition.partition, partition.probe->offset, ingest::kAskTimeoutMs));
     const std::string record =
         name + ": the record at offset " + std::to_string(partition.probe->offset);
     if (!found && options_.accept_compacted) {
@@ -86,7 +84,7 @@ model::Status SourceCheck::not_compacted() {
     if (options_.accept_compacted) {
         return {};
     }
-    TRY(compacted, log_.compacted_topics(kAskTimeoutMs));
+    TRY(compacted, log_.compacted_topics(ingest::kAskTimeoutMs));
     if (compacted.empty()) {
         return {};
     }
@@ -126,7 +124,7 @@ model::Result<std::vector<model::Offset>> SourceCheck::start_offsets(
     const config::Start& start, const std::vector<model::Partition>& partitions,
     const std::vector<ingest::LogRange>& ranges) {
     if (start.kind == config::Start::Kind::time) {
-        return log_.offsets_at(partitions, start.time, kAskTimeoutMs);
+        return log_.offsets_at(partitions, start.time, ingest::kAskTimeoutMs);
     }
     std::vector<model::Offset> offsets;
     for (const ingest::LogRange& range : ranges) {

@@ -10,39 +10,39 @@
 namespace sluice::daemon {
 namespace {
 
-using json = nlohmann::ordered_json;
 using config::print_duration;
 using config::print_size;
 using config::print_time;
 using config::read_time;
+using nlohmann::ordered_json;
 
 constexpr std::array<std::string_view, 6> kStates{"starting", "restoring", "running",
                                                   "paused",   "degraded",  "stopping"};
 
 template <class T>
-json or_null(const std::optional<T>& value) {
-    return value ? json(*value) : json(nullptr);
+ordered_json or_null(const std::optional<T>& value) {
+    return value ? ordered_json(*value) : ordered_json(nullptr);
 }
 
-json to_value(const model::Ledger& ledger) {
+ordered_json to_value(const model::Ledger& ledger) {
     return {{"consumed", ledger.consumed},   {"exploded", ledger.exploded},
             {"reached", ledger.reached},     {"filtered", ledger.filtered},
             {"null", ledger.null},           {"undecodable", ledger.undecodable},
             {"duplicate", ledger.duplicate}, {"skipped", ledger.skipped}};
 }
 
-json to_value(const model::ValueErrors& errors) {
+ordered_json to_value(const model::ValueErrors& errors) {
     return {{"wrong_type", errors.wrong_type}, {"overflow", errors.overflow}, {"nan", errors.nan}};
 }
 
-json to_value(const Condition& condition) {
+ordered_json to_value(const Condition& condition) {
     return {{"name", condition.name},
             {"ok", condition.ok},
             {"since", print_time(condition.since)},
             {"reason", condition.reason}};
 }
 
-json to_value(const PartitionStatus& partition) {
+ordered_json to_value(const PartitionStatus& partition) {
     return {{"topic", partition.topic},
             {"partition", partition.partition},
             {"next_offset", partition.next_offset},
@@ -53,7 +53,7 @@ json to_value(const PartitionStatus& partition) {
             {"ledger", to_value(partition.ledger)}};
 }
 
-json to_value(const ReductionStatus& reduction) {
+ordered_json to_value(const ReductionStatus& reduction) {
     return {{"id", reduction.id},
             {"reached", reduction.ledger.reached},
             {"folded", reduction.ledger.folded},
@@ -67,22 +67,22 @@ json to_value(const ReductionStatus& reduction) {
             {"errors", to_value(reduction.errors)}};
 }
 
-json to_value(const CheckpointStatus& checkpoint) {
-    json value = {{"id", checkpoint.id},
-                  {"kind", checkpoint.kind},
-                  {"taken", print_time(checkpoint.taken)},
-                  {"bytes", checkpoint.bytes},
-                  {"new_bytes", checkpoint.new_bytes},
-                  {"pause_us", checkpoint.pause_us},
-                  {"duration_ms", checkpoint.duration_ms},
-                  {"path", checkpoint.path}};
+ordered_json to_value(const CheckpointStatus& checkpoint) {
+    ordered_json value = {{"id", checkpoint.id},
+                          {"kind", checkpoint.kind},
+                          {"taken", print_time(checkpoint.taken)},
+                          {"bytes", checkpoint.bytes},
+                          {"new_bytes", checkpoint.new_bytes},
+                          {"pause_us", checkpoint.pause_us},
+                          {"duration_ms", checkpoint.duration_ms},
+                          {"path", checkpoint.path}};
     if (checkpoint.kind == "savepoint") {
         value["shared_bytes"] = checkpoint.shared_bytes;
     }
     return value;
 }
 
-json to_value(const CompletionStatus& completion) {
+ordered_json to_value(const CompletionStatus& completion) {
     return {{"name", completion.name},
             {"bytes", completion.bytes},
             {"total_bytes", completion.total_bytes},
@@ -91,14 +91,14 @@ json to_value(const CompletionStatus& completion) {
             {"settled", completion.settled}};
 }
 
-json to_value(const state::DiskLatency& latency) {
+ordered_json to_value(const state::DiskLatency& latency) {
     return {{"p50_us", latency.quantile_us(0.5)},
             {"p99_us", latency.quantile_us(0.99)},
             {"sum_us", latency.sum_us},
             {"buckets", latency.counts}};
 }
 
-json to_value(const SinkStatus& sink) {
+ordered_json to_value(const SinkStatus& sink) {
     return {{"results", sink.results},           {"commands", sink.commands},
             {"pending", sink.pending},           {"retries", sink.retries},
             {"reconnects", sink.reconnects},     {"refused", sink.refused},
@@ -106,8 +106,8 @@ json to_value(const SinkStatus& sink) {
             {"retention_ms", sink.retention_ms}, {"given_up", sink.given_up}};
 }
 
-json to_value(const RestoreStatus& restore) {
-    json rejected = json::array();
+ordered_json to_value(const RestoreStatus& restore) {
+    ordered_json rejected = ordered_json::array();
     for (const Rejection& rejection : restore.rejected) {
         rejected.push_back({{"path", rejection.path}, {"reason", rejection.reason}});
     }
@@ -123,17 +123,17 @@ json to_value(const RestoreStatus& restore) {
             {"stalled_ms", restore.stalled_ms}};
 }
 
-json to_value(const StepStatus& step) {
+ordered_json to_value(const StepStatus& step) {
     return {{"text", step.text}, {"errors", to_value(step.errors)}};
 }
 
-json to_value(const WorkerStatus& worker) {
+ordered_json to_value(const WorkerStatus& worker) {
     return {{"busy_ns", worker.busy_ns}, {"blocked_ns", worker.blocked_ns}};
 }
 
 template <class T>
-json to_list(const std::vector<T>& values) {
-    json list = json::array();
+ordered_json to_list(const std::vector<T>& values) {
+    ordered_json list = ordered_json::array();
     for (const T& value : values) {
         list.push_back(to_value(value));
     }
@@ -142,7 +142,7 @@ json to_list(const std::vector<T>& values) {
 
 // Reading: what is missing or of another kind keeps its default.
 template <class T>
-void take(const json& object, const char* name, T& value) {
+void take(const ordered_json& object, const char* name, T& value) {
     if (const auto found = object.find(name); found != object.end()) {
         if constexpr (std::is_same_v<T, std::string>) {
             if (found->is_string()) {
@@ -159,13 +159,13 @@ void take(const json& object, const char* name, T& value) {
 }
 
 template <class T>
-void take(const json& object, const char* name, std::optional<T>& value) {
+void take(const ordered_json& object, const char* name, std::optional<T>& value) {
     if (const auto found = object.find(name); found != object.end() && found->is_number()) {
         value = found->template get<T>();
     }
 }
 
-void take_time(const json& object, const char* name, model::EventTime& value) {
+void take_time(const ordered_json& object, const char* name, model::EventTime& value) {
     std::string text;
     take(object, name, text);
     if (const auto time = read_time(text)) {
@@ -173,28 +173,29 @@ void take_time(const json& object, const char* name, model::EventTime& value) {
     }
 }
 
-const json& member(const json& object, const char* name, json::value_t kind) {
-    static const json kEmptyObject = json::object();
-    static const json kEmptyList = json::array();
+const ordered_json& member(const ordered_json& object, const char* name,
+                           ordered_json::value_t kind) {
+    static const ordered_json kEmptyObject = ordered_json::object();
+    static const ordered_json kEmptyList = ordered_json::array();
     const auto found = object.find(name);
     if (found != object.end() && found->type() == kind) {
         return *found;
     }
-    return kind == json::value_t::object ? kEmptyObject : kEmptyList;
+    return kind == ordered_json::value_t::object ? kEmptyObject : kEmptyList;
 }
 
-const json& object_in(const json& object, const char* name) {
-    return member(object, name, json::value_t::object);
+const ordered_json& object_in(const ordered_json& object, const char* name) {
+    return member(object, name, ordered_json::value_t::object);
 }
-const json& list_in(const json& object, const char* name) {
-    return member(object, name, json::value_t::array);
+const ordered_json& list_in(const ordered_json& object, const char* name) {
+    return member(object, name, ordered_json::value_t::array);
 }
 
-state::DiskLatency latency_in(const json& from, const char* name) {
-    const json& object = object_in(from, name);
+state::DiskLatency latency_in(const ordered_json& from, const char* name) {
+    const ordered_json& object = object_in(from, name);
     state::DiskLatency latency;
     take(object, "sum_us", latency.sum_us);
-    const json& buckets = list_in(object, "buckets");
+    const ordered_json& buckets = list_in(object, "buckets");
     for (std::size_t i = 0; i < std::min(buckets.size(), latency.counts.size()); ++i) {
         if (buckets[i].is_number_unsigned()) {
             latency.counts[i] = buckets[i].get<std::uint64_t>();
@@ -203,7 +204,7 @@ state::DiskLatency latency_in(const json& from, const char* name) {
     return latency;
 }
 
-void take_ledger(const json& from, model::Ledger& ledger) {
+void take_ledger(const ordered_json& from, model::Ledger& ledger) {
     take(from, "consumed", ledger.consumed);
     take(from, "exploded", ledger.exploded);
     take(from, "reached", ledger.reached);
@@ -214,7 +215,7 @@ void take_ledger(const json& from, model::Ledger& ledger) {
     take(from, "skipped", ledger.skipped);
 }
 
-void take_errors(const json& from, model::ValueErrors& errors) {
+void take_errors(const ordered_json& from, model::ValueErrors& errors) {
     take(from, "wrong_type", errors.wrong_type);
     take(from, "overflow", errors.overflow);
     take(from, "nan", errors.nan);
@@ -475,7 +476,7 @@ std::vector<const Condition*> failing(const Status& status) {
 std::string_view name_of(RunState state) { return kStates[static_cast<std::size_t>(state)]; }
 
 std::string to_json(const Status& status) {
-    json page;
+    ordered_json page;
     page["name"] = status.name;
     page["state"] = name_of(status.state);
     page["ready"] = status.ready;
@@ -523,11 +524,11 @@ std::string to_json(const Status& status) {
     page["rates"] = {{"records_per_second", status.rates.records_per_second},
                      {"results_per_second", status.rates.results_per_second}};
     page["warnings"] = status.warnings;
-    return page.dump(-1, ' ', false, json::error_handler_t::replace);
+    return page.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 model::Result<Status> status_from_json(std::string_view text) {
-    const json page = json::parse(text, nullptr, false);
+    const ordered_json page = ordered_json::parse(text, nullptr, false);
     if (!page.is_object()) {
         return model::invalid("the answer is not a status");
     }
@@ -545,7 +546,7 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(page, "epoch", status.epoch);
     take(page, "config_hash", status.config_hash);
     take(page, "config_stale", status.config_stale);
-    for (const json& from : list_in(page, "conditions")) {
+    for (const ordered_json& from : list_in(page, "conditions")) {
         Condition condition;
         take(from, "name", condition.name);
         take(from, "ok", condition.ok);
@@ -554,7 +555,7 @@ model::Result<Status> status_from_json(std::string_view text) {
         status.conditions.push_back(std::move(condition));
     }
     take_ledger(object_in(page, "ledger"), status.ledger);
-    for (const json& from : list_in(page, "partitions")) {
+    for (const ordered_json& from : list_in(page, "partitions")) {
         PartitionStatus partition;
         take(from, "topic", partition.topic);
         take(from, "partition", partition.partition);
@@ -567,13 +568,13 @@ model::Result<Status> status_from_json(std::string_view text) {
         status.partitions.push_back(std::move(partition));
     }
     take_errors(object_in(object_in(page, "source"), "errors"), status.source.errors);
-    for (const json& from : list_in(page, "steps")) {
+    for (const ordered_json& from : list_in(page, "steps")) {
         StepStatus step;
         take(from, "text", step.text);
         take_errors(object_in(from, "errors"), step.errors);
         status.steps.push_back(std::move(step));
     }
-    for (const json& from : list_in(page, "reductions")) {
+    for (const ordered_json& from : list_in(page, "reductions")) {
         ReductionStatus reduction;
         take(from, "id", reduction.id);
         take(from, "reached", reduction.ledger.reached);
@@ -588,7 +589,7 @@ model::Result<Status> status_from_json(std::string_view text) {
         take_errors(object_in(from, "errors"), reduction.errors);
         status.reductions.push_back(std::move(reduction));
     }
-    for (const json& from : list_in(page, "checkpoints")) {
+    for (const ordered_json& from : list_in(page, "checkpoints")) {
         CheckpointStatus checkpoint;
         take(from, "id", checkpoint.id);
         take(from, "kind", checkpoint.kind);
@@ -601,7 +602,7 @@ model::Result<Status> status_from_json(std::string_view text) {
         take(from, "shared_bytes", checkpoint.shared_bytes);
         status.checkpoints.push_back(std::move(checkpoint));
     }
-    const json& sink = object_in(page, "sink");
+    const ordered_json& sink = object_in(page, "sink");
     take(sink, "results", status.sink.results);
     take(sink, "commands", status.sink.commands);
     take(sink, "pending", status.sink.pending);
@@ -612,7 +613,7 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(sink, "retention_ms", status.sink.retention_ms);
     take(sink, "given_up", status.sink.given_up);
     take(sink, "last_error", status.sink.last_error);
-    const json& restore = object_in(page, "restore");
+    const ordered_json& restore = object_in(page, "restore");
     take(restore, "from", status.restore.from);
     take(restore, "bytes", status.restore.bytes);
     take(restore, "total_bytes", status.restore.total_bytes);
@@ -622,7 +623,7 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(restore, "verify_bytes", status.restore.verify_bytes);
     take(restore, "phase", status.restore.phase);
     take(restore, "stalled_ms", status.restore.stalled_ms);
-    for (const json& from : list_in(restore, "rejected")) {
+    for (const ordered_json& from : list_in(restore, "rejected")) {
         Rejection rejection;
         take(from, "path", rejection.path);
         take(from, "reason", rejection.reason);
@@ -636,7 +637,7 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(page, "checkpoints_failed", status.checkpoints_failed);
     take(page, "savepoints_taken", status.savepoints_taken);
     take(page, "savepoints_failed", status.savepoints_failed);
-    const json& completion = object_in(page, "completion");
+    const ordered_json& completion = object_in(page, "completion");
     take(completion, "name", status.completion.name);
     take(completion, "bytes", status.completion.bytes);
     take(completion, "total_bytes", status.completion.total_bytes);
@@ -645,11 +646,11 @@ model::Result<Status> status_from_json(std::string_view text) {
     take(completion, "settled", status.completion.settled);
     take(page, "state_directory", status.state_directory);
     take(page, "savepoint_directory", status.savepoint_directory);
-    const json& dead_letters = object_in(page, "dead_letters");
+    const ordered_json& dead_letters = object_in(page, "dead_letters");
     take(dead_letters, "written", status.dead_letters.written);
     take(dead_letters, "dropped", status.dead_letters.dropped);
     take(dead_letters, "bytes", status.dead_letters.bytes);
-    const json& io = object_in(page, "io");
+    const ordered_json& io = object_in(page, "io");
     take(io, "backend", status.io.backend);
     take(io, "submitted", status.io.submitted);
     take(io, "completed", status.io.completed);
@@ -662,21 +663,21 @@ model::Result<Status> status_from_json(std::string_view text) {
     status.io.write = latency_in(io, "write");
     status.io.read = latency_in(io, "read");
     status.io.sync = latency_in(io, "sync");
-    const json& room = object_in(page, "room");
+    const ordered_json& room = object_in(page, "room");
     take(room, "memory_bytes", status.room.memory_bytes);
     take(room, "memory_limit_bytes", status.room.memory_limit_bytes);
     take(room, "disk_free_bytes", status.room.disk_free_bytes);
     take(room, "disk_reserve_bytes", status.room.disk_reserve_bytes);
-    for (const json& from : list_in(page, "workers")) {
+    for (const ordered_json& from : list_in(page, "workers")) {
         WorkerStatus worker;
         take(from, "busy_ns", worker.busy_ns);
         take(from, "blocked_ns", worker.blocked_ns);
         status.workers.push_back(worker);
     }
-    const json& rates = object_in(page, "rates");
+    const ordered_json& rates = object_in(page, "rates");
     take(rates, "records_per_second", status.rates.records_per_second);
     take(rates, "results_per_second", status.rates.results_per_second);
-    for (const json& from : list_in(page, "warnings")) {
+    for (const ordered_json& from : list_in(page, "warnings")) {
         if (from.is_string()) {
             status.warnings.push_back(from.get<std::string>());
         }

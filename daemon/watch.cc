@@ -13,7 +13,6 @@ namespace sluice::daemon {
 
 namespace {
 
-constexpr std::int64_t kAskTimeoutMs = 5000;
 constexpr std::int64_t kLookForPartitionsMs = 30'000;
 
 }  // namespace
@@ -21,7 +20,7 @@ constexpr std::int64_t kLookForPartitionsMs = 30'000;
 void Watch::step() {
     const auto& partitions = parts_.engine.partitions();
     const std::vector<model::Partition> asked(partitions.begin(), partitions.end());
-    const auto ranges = parts_.log.ranges(asked, kAskTimeoutMs);
+    const auto ranges = parts_.log.ranges(asked, ingest::kAskTimeoutMs);
     const auto space = parts_.disk.space(parts_.pipeline.state.directory);
     const std::uint64_t reserve = parts_.pipeline.state.reserve_bytes;
     std::string disk_problem;
@@ -50,7 +49,7 @@ void Watch::step() {
     if (ranges && parts_.look_for_partitions && !parts_.ending.draining &&
         (!looked_for_partitions_ms_ || now - *looked_for_partitions_ms_ >= kLookForPartitionsMs)) {
         looked_for_partitions_ms_ = now;
-        if (auto looked = parts_.engine.look_for_partitions(kAskTimeoutMs); !looked) {
+        if (auto looked = parts_.engine.look_for_partitions(ingest::kAskTimeoutMs); !looked) {
             log_warning("cannot look for new partitions", {{"reason", looked.error().text}});
         }
     }

@@ -20,6 +20,7 @@
 #include <functional>
 
 #include "ingest/document_shape.h"
+#include "state/model/ascii.h"
 #include "state/model/invariant.h"
 #include "state/model/number.h"
 #include "state/model/time.h"
@@ -104,7 +105,6 @@ inline std::string_view trimmed(std::string_view token) {
     }
     return token;
 }
-inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // The number that the 8 digits of `word` are, least byte first; false: they are not all digits.
 // After Lemire, "Quickly parsing eight digits" (2018).
@@ -152,7 +152,7 @@ inline bool short_integer(std::string_view t, std::int64_t& integer) {
         return true;
     }
     for (const char c : t) {
-        if (!is_digit(c)) {
+        if (!model::is_digit(c)) {
             return false;
         }
         v = v * 10 + (c - '0');
@@ -162,7 +162,7 @@ inline bool short_integer(std::string_view t, std::int64_t& integer) {
 }
 
 int hex_digit(char c) {
-    if (is_digit(c)) {
+    if (model::is_digit(c)) {
         return c - '0';
     }
     if (c >= 'a' && c <= 'f') {

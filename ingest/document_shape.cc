@@ -9,14 +9,14 @@
 #include <bit>
 #include <cstring>
 
+#include "state/model/ascii.h"
+
 namespace sluice::ingest {
 
 namespace {
 
-inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 inline bool is_of_number(char c) {
-    return is_digit(c) || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+    return model::is_digit(c) || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
 }
 
 constexpr std::size_t kBlock = 64;  // bytes of a document that are looked at together
@@ -210,22 +210,22 @@ bool is_json_number(std::string_view t) {
     if (at != end && *at == '-') {
         ++at;
     }
-    if (at == end || !is_digit(*at)) {
+    if (at == end || !model::is_digit(*at)) {
         return false;
     }
     if (*at == '0') {
         ++at;
     } else {
-        while (at != end && is_digit(*at)) {
+        while (at != end && model::is_digit(*at)) {
             ++at;
         }
     }
     if (at != end && *at == '.') {
         ++at;
-        if (at == end || !is_digit(*at)) {
+        if (at == end || !model::is_digit(*at)) {
             return false;
         }
-        while (at != end && is_digit(*at)) {
+        while (at != end && model::is_digit(*at)) {
             ++at;
         }
     }
@@ -234,10 +234,10 @@ bool is_json_number(std::string_view t) {
         if (at != end && (*at == '+' || *at == '-')) {
             ++at;
         }
-        if (at == end || !is_digit(*at)) {
+        if (at == end || !model::is_digit(*at)) {
             return false;
         }
-        while (at != end && is_digit(*at)) {
+        while (at != end && model::is_digit(*at)) {
             ++at;
         }
     }

@@ -112,6 +112,9 @@ class LogReader {
     virtual std::vector<std::pair<std::uint32_t, model::Error>> take_errors() = 0;
 };
 
+// What a question to the brokers may take before they count as away.
+inline constexpr std::int64_t kAskTimeoutMs = 5'000;
+
 // The log as a whole: metadata, ranges, readers.
 // Thread: any, but for readers. Blocking calls say so.
 class Log {

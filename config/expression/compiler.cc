@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "config/diagnostic.h"
 #include "config/expression/code.h"
 #include "config/expression/functions.h"
 #include "config/expression/syntax.h"
@@ -20,8 +21,6 @@ namespace {
 using model::Scalar;
 using model::Type;
 
-std::string quoted(std::string_view text) { return "`" + std::string(text) + "`"; }
-
 // A part of an expression, short enough for a message.
 std::string shown(const Node& node) {
     std::string text = print(node);
@@ -34,7 +33,7 @@ std::string shown(const Node& node) {
         text.resize(end);
         text += "…";
     }
-    return quoted(text);
+    return ticked(text);
 }
 
 std::string_view kind_of(TypeSet types) {
@@ -322,7 +321,7 @@ class Compiler {
     Value field(const Node& node) {
         if (calls_ != nullptr) {
             const std::string path = print_path(node.source);
-            fail_at(node, quoted(path) + " is a field of a record; a value is made of reductions",
+            fail_at(node, ticked(path) + " is a field of a record; a value is made of reductions",
                     "write sum(" + path + "), last(" + path + "), …");
             return {};
         }
@@ -335,7 +334,7 @@ class Compiler {
                 const bool below = is_prefix(it->first, path);
                 if (below || is_prefix(path, it->first)) {
                     const std::string set =
-                        quoted(print_path({FieldSource::Kind::json, it->first}));
+                        ticked(print_path({FieldSource::Kind::json, it->first}));
                     fail_at(node, below
                                       ? set + " was set by a step and has no members any more"
                                       : "a member of this, " + set +
@@ -571,7 +570,7 @@ class Compiler {
         const Value a = emit(left, rows);
         const Value b = emit(right, rows);
         const bool whole = node.op == BinaryOp::remainder;
-        const std::string who = quoted(symbol(node.op));
+        const std::string who = ticked(symbol(node.op));
         for (const auto& [part, types] : {std::pair{&left, a.types}, std::pair{&right, b.types}}) {
             std::string hint;
             if (node.op == BinaryOp::add && (types & ~kNull) == kText) {
@@ -605,7 +604,7 @@ class Compiler {
             return true;
         }
         if (find_reduction(node.text) != nullptr) {
-            fail_at_operator(node, quoted(node.text) + " is a reduction",
+            fail_at_operator(node, ticked(node.text) + " is a reduction",
                              place_ == Place::where
                                  ? "`where` takes all that follows: put it and its reduction into "
                                    "parentheses, (sum(a) where …) / count()"
@@ -629,7 +628,7 @@ class Compiler {
                 hint += name;
             }
         }
-        fail_at_operator(node, "there is no function " + quoted(node.text), std::move(hint));
+        fail_at_operator(node, "there is no function " + ticked(node.text), std::move(hint));
         return false;
     }
 
@@ -643,13 +642,13 @@ class Compiler {
         if (given < function->least || given > function->most) {
             if (given == 1 && find_reduction(node.text) != nullptr) {
                 fail_at_operator(node,
-                                 quoted(node.text) +
+                                 ticked(node.text) +
                                      " of one argument is a reduction, and those "
                                      "belong into `values`",
                                  "the function is " + std::string(function->usage));
             } else {
                 fail_at_operator(node,
-                                 quoted(node.text) + " takes " + arity(*function) + ", not " +
+                                 ticked(node.text) + " takes " + arity(*function) + ", not " +
                                      std::to_string(given),
                                  "write " + std::string(function->usage));
             }
@@ -671,7 +670,7 @@ class Compiler {
             const Value value = emit(child, rows);
             const bool index = split && i == given;
             const TypeSet wanted = index ? kInteger : i == 0 ? function->first : function->rest;
-            require(child, value.types, wanted, quoted(node.text), needs(wanted),
+            require(child, value.types, wanted, ticked(node.text), needs(wanted),
                     conversion_hint(value.types, wanted));
             operands.push_back(value.operand);
             all |= value.types;
@@ -680,7 +679,7 @@ class Compiler {
         }
         const bool extreme = function->op == Op::least || function->op == Op::greatest;
         if (extreme && one_kind == 0) {
-            fail_at_operator(node, quoted(node.text) + " compares values of one kind");
+            fail_at_operator(node, ticked(node.text) + " compares values of one kind");
         }
         if (extreme) {  // min(a, b, c) is min(min(a, b), c)
             for (std::size_t i = 1; i < operands.size(); ++i) {
@@ -747,12 +746,12 @@ class Compiler {
         if (name == nullptr || !is_reduction(call)) {
             fail_at_operator(
                 node,
-                "`where` belongs behind a reduction, and " + quoted(call.text) + " is a function",
+                "`where` belongs behind a reduction, and " + ticked(call.text) + " is a function",
                 "sum(price) where kind == 'buy'");
             return {};
         }
         if (!name->kind) {
-            fail_at_operator(call, quoted(call.text) + " is not available in this version");
+            fail_at_operator(call, ticked(call.text) + " is not available in this version");
             return {};
         }
         ReductionCall out;
@@ -761,7 +760,7 @@ class Compiler {
         if (call.children.size() > 1 || (call.children.empty() && !counts)) {
             fail_at_operator(
                 call,
-                quoted(call.text) +
+                ticked(call.text) +
                     (counts ? " takes at most 1 argument, not " : " takes 1 argument, not ") +
                     std::to_string(call.children.size()),
                 "write " + call.text + "(x)");
@@ -776,7 +775,7 @@ class Compiler {
             const TypeSet given = argument->types();
             const bool numeric = out.kind == ReductionKind::sum || out.kind == ReductionKind::mean;
             if (numeric) {
-                require(*call.children[0], given, kNumber, quoted(call.text), "a number",
+                require(*call.children[0], given, kNumber, ticked(call.text), "a number",
                         conversion_hint(given, kNumber));
             }
             types = counts                            ? kInteger

@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <array>
 
+#include "state/model/ascii.h"
+
 namespace sluice::config::expression {
 
 namespace {
 
 using namespace std::string_view_literals;
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool starts_name(char c) { return model::is_letter(c) || c == '_'; }
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
 std::unexpected<ExpressionError> error(std::size_t column, std::size_t length, std::string message,
                                        std::string hint = {}) {
@@ -44,7 +45,7 @@ class Lexer {
     Compiled<std::vector<Token>> run() {
         std::vector<Token> tokens;
         while (true) {
-            while (at_ < text_.size() && is_space(text_[at_])) {
+            while (at_ < text_.size() && is_blank(text_[at_])) {
                 ++at_;
             }
             Token token;
@@ -54,12 +55,13 @@ class Lexer {
                 return tokens;
             }
             const char c = text_[at_];
-            if (is_letter(c)) {
+            if (starts_name(c)) {
                 token.kind = TokenKind::name;
-                while (at_ < text_.size() && (is_letter(text_[at_]) || is_digit(text_[at_]))) {
+                while (at_ < text_.size() &&
+                       (starts_name(text_[at_]) || model::is_digit(text_[at_]))) {
                     ++at_;
                 }
-            } else if (is_digit(c)) {
+            } else if (model::is_digit(c)) {
                 token.kind = TokenKind::number;
                 if (auto problem = number()) {
                     return std::unexpected(*problem);
@@ -85,14 +87,14 @@ class Lexer {
     using Problem = std::optional<ExpressionError>;
 
     void digits() {
-        while (at_ < text_.size() && is_digit(text_[at_])) {
+        while (at_ < text_.size() && model::is_digit(text_[at_])) {
             ++at_;
         }
     }
     Problem number() {
         const std::size_t start = at_;
         digits();
-        if (at_ + 1 < text_.size() && text_[at_] == '.' && is_digit(text_[at_ + 1])) {
+        if (at_ + 1 < text_.size() && text_[at_] == '.' && model::is_digit(text_[at_ + 1])) {
             ++at_;
             digits();
         }
@@ -101,13 +103,13 @@ class Lexer {
             if (after < text_.size() && (text_[after] == '+' || text_[after] == '-')) {
                 ++after;
             }
-            if (after < text_.size() && is_digit(text_[after])) {
+            if (after < text_.size() && model::is_digit(text_[after])) {
                 at_ = after;
                 digits();
             }
         }
-        if (at_ < text_.size() && is_letter(text_[at_])) {
-            while (at_ < text_.size() && (is_letter(text_[at_]) || is_digit(text_[at_]))) {
+        if (at_ < text_.size() && starts_name(text_[at_])) {
+            while (at_ < text_.size() && (starts_name(text_[at_]) || model::is_digit(text_[at_]))) {
                 ++at_;
             }
             const std::string word(text_.substr(start, at_ - start));
@@ -127,7 +129,7 @@ class Lexer {
         for (int i = 0; i < 4; ++i) {
             const char c = text_[at_++];
             std::uint32_t digit = 0;
-            if (is_digit(c)) {
+            if (model::is_digit(c)) {
                 digit = static_cast<std::uint32_t>(c - '0');
             } else if (c >= 'a' && c <= 'f') {
                 digit = static_cast<std::uint32_t>(c - 'a' + 10);
@@ -274,9 +276,9 @@ bool is_keyword(std::string_view name) {
 }
 
 bool is_plain_name(std::string_view name) {
-    return !name.empty() && is_letter(name[0]) && std::all_of(name.begin(), name.end(), [](char c) {
-        return is_letter(c) || is_digit(c);
-    });
+    return !name.empty() && starts_name(name[0]) &&
+           std::all_of(name.begin(), name.end(),
+                       [](char c) { return starts_name(c) || model::is_digit(c); });
 }
 
 }  // namespace sluice::config::expression

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 
+#include "state/model/ascii.h"
+
 namespace sluice::model {
 
 namespace {
@@ -29,8 +31,6 @@ constexpr auto kPowers = [] {  // 10^0 to 10^38
     }
     return powers;
 }();
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // The parts of a number's text; `digits` before and after the point.
 struct NumberText {

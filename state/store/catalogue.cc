@@ -11,7 +11,6 @@
 namespace sluice::state {
 namespace {
 
-constexpr std::uint64_t kMostManifestBytes = 256ull << 20;
 constexpr std::string_view kDamagedSuffix = ".damaged";
 constexpr std::string_view kPartialSuffix = ".partial";
 constexpr std::size_t kMostNameBytes = 128;

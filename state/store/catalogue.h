@@ -44,6 +44,7 @@ struct StatePaths {
 };
 
 inline constexpr const char* kManifestName = "MANIFEST.json";
+inline constexpr std::uint64_t kMostManifestBytes = 256ull << 20;  // a longer one is none
 
 // A name that is one plain part of a path: letters, digits, `.`, `_`, `-`, at most 128, the first a
 // letter or a digit, and none of the endings that we use ourselves. Errors: invalid, saying what.

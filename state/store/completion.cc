@@ -9,7 +9,6 @@ namespace sluice::state {
 namespace {
 
 constexpr const char* kPartial = ".partial";
-constexpr std::uint64_t kMostManifestBytes = 256ull << 20;
 constexpr std::int64_t kAgainMs = 5000;
 
 std::string name_in(const std::string& path) { return path.substr(path.rfind('/') + 1); }

@@ -10,7 +10,6 @@ namespace sluice::state {
 namespace {
 
 constexpr std::size_t kFilesPerStep = 256;
-constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;
 
 bool rejects(const model::Error& error) {
     return error.kind == model::ErrorKind::corrupt || error.kind == model::ErrorKind::invalid;

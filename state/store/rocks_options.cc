@@ -16,11 +16,10 @@
 #include "state/reduce/row.h"
 #include "state/store/checksum.h"
 #include "state/store/row_key.h"
+#include "state/store/slice_view.h"
 
 namespace sluice::state {
 namespace {
-
-std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // Rows merge in any order and any grouping, so RocksDB may do it whenever it likes.
 class RowMerge final : public rocksdb::MergeOperator {

@@ -11,7 +11,6 @@ namespace sluice::state {
 namespace {
 
 // MANIFEST-, CURRENT and OPTIONS-files: the options of the store keep them small.
-constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;
 
 model::Status write_synced(Disk& disk, const std::string& path, std::string_view bytes) {
     TRY(file, disk.create(path));

@@ -16,6 +16,7 @@
 #include "state/store/rocks_options.h"
 #include "state/store/row_key.h"
 #include "state/store/row_source.h"
+#include "state/store/slice_view.h"
 
 namespace sluice::state {
 namespace {
@@ -34,8 +35,6 @@ constexpr std::uint64_t kTableRowBytes = 32 << 20;
 // Tables of a slice that take no more than this are packed when they have been merged: as long as
 // that lasts, both are there. Larger ones are not what a backlog has thousands of.
 constexpr std::uint64_t kMostPackedBytes = 1 << 20;
-
-std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // The rows of one slice in RocksDB.
 class RocksCursor final : public RowCursor {

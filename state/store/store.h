@@ -45,6 +45,10 @@ class Env;
 
 namespace sluice::state {
 
+// RocksDB goes on writing some of its own files (MANIFEST-, CURRENT, OPTIONS-): snapshots hold
+// copies of them, which pass through memory. A longer one is none.
+inline constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;
+
 class RowCursor;     // state/reduce/cursor.h
 struct SealedSlice;  // state/reduce/reduction_folder.h
 struct Rocks;        // what of RocksDB a store holds; state/store/rocks_options.h

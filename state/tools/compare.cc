@@ -28,7 +28,7 @@ model::Result<std::unique_ptr<RowSource>> rows_of(Snapshot& snapshot,
     return number ? snapshot.rows(*number) : std::unique_ptr<RowSource>();
 }
 
-constexpr std::size_t kResultsAtOnce = 1024;
+constexpr std::size_t kKeysAtOnce = 1024;
 
 // The results of one reduction in a range of windows, in the order of rows.
 class Results {
@@ -66,7 +66,7 @@ class Results {
     model::Status read() {
         keys_.clear();
         at_ = 0;
-        while (!ended_ && keys_.size() < kResultsAtOnce) {
+        while (!ended_ && keys_.size() < kKeysAtOnce) {
             TRY(rows_.next());
             ended_ = !rows_.valid() || rows_.key().slice_end > until_;
             if (ended_ || rows_.key().slice_end <= after_) {

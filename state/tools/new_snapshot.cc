@@ -16,8 +16,6 @@
 namespace sluice::state {
 namespace {
 
-constexpr std::uint64_t kMostCopiedBytes = 1ull << 30;  // MANIFEST-, CURRENT and OPTIONS-files
-
 model::Status write_synced(Disk& disk, const std::string& path, std::string_view bytes) {
     TRY(file, disk.create(path));
     TRY(file->append(bytes));

@@ -29,7 +29,7 @@ constexpr std::size_t kSectionHeader = 20;
 constexpr std::size_t kWholeBytes = 16;
 constexpr std::size_t kMostSizeBytes = 10;  // of a size before a key or a row
 
-enum Kind : std::uint8_t { kMeta = 1, kInputs = 2, kRows = 3, kEnd = 4 };
+enum BlockKind : std::uint8_t { kMeta = 1, kInputs = 2, kRows = 3, kEnd = 4 };
 
 template <class Unsigned>
 void put(char* to, Unsigned value) {

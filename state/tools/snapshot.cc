@@ -8,6 +8,7 @@
 #include "state/store/catalogue.h"
 #include "state/store/checksum.h"
 #include "state/store/rocks_options.h"
+#include "state/store/slice_view.h"
 #include "state/tools/former_rows.h"
 #include "state/tools/read_only_disk.h"
 #include "state/tools/table_rows.h"
@@ -15,9 +16,7 @@
 namespace sluice::state {
 namespace {
 
-constexpr std::size_t kReadBytes = 1 << 20;
-
-std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+constexpr std::size_t kReadAheadBytes = 1 << 20;
 
 std::string inputs_name(const CheckpointMeta& meta) { return "INPUTS-" + meta.inputs; }
 
@@ -214,7 +213,7 @@ model::Status Snapshot::verify(const Progress& progress) {
     }
     const std::uint64_t total = bytes();
     std::uint64_t done = 0;
-    std::vector<char> buffer(kReadBytes);
+    std::vector<char> buffer(kReadAheadBytes);
     for (const auto& file : meta.files) {
         const auto path = database_->path + "/" + file.name;
         const auto info = database_->disk.info(path);

@@ -23,7 +23,6 @@ namespace sluice::state {
 // Called now and then by what takes long, with what is done and an estimate of all of it.
 using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
-inline constexpr std::uint64_t kMostManifestBytes = 256ull << 20;
 inline constexpr std::uint64_t kMostInputsBytes = 64ull << 20;
 
 // Thread: the one that uses it. Calls block on the disk. Sources must not outlive it.

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "config/load.h"
+#include "tests/unit/config/environment.h"
 
 namespace sluice::config {
 namespace {
@@ -21,15 +22,6 @@ std::string read(const std::filesystem::path& path) {
     std::ostringstream text;
     text << file.rdbuf();
     return text.str();
-}
-
-Environment environment() {
-    Environment fixed;
-    fixed.variable = [](std::string_view name) {
-        return name == "HOME" ? std::optional<std::string>("/home/u") : std::nullopt;
-    };
-    fixed.memory_limit_bytes = 8ULL << 30;
-    return fixed;
 }
 
 std::vector<std::string> names() {
@@ -47,7 +39,7 @@ class Broken : public testing::TestWithParam<std::string> {};
 
 TEST_P(Broken, GetsExactlyTheseDiagnostics) {
     const std::string name = GetParam() + ".toml";
-    const Loaded loaded = load_text(read(kFolder / name), name, {}, environment());
+    const Loaded loaded = load_text(read(kFolder / name), name, {}, environment_of());
     const std::string text = to_text(loaded.diagnostics);
     const std::filesystem::path golden = kFolder / (GetParam() + ".txt");
     if (std::getenv("SLUICE_WRITE_GOLDEN") != nullptr) {
@@ -60,7 +52,7 @@ TEST_P(Broken, GetsExactlyTheseDiagnostics) {
 
 TEST_P(Broken, NoDiagnosticIsSaidTwice) {
     const std::string name = GetParam() + ".toml";
-    const Loaded loaded = load_text(read(kFolder / name), name, {}, environment());
+    const Loaded loaded = load_text(read(kFolder / name), name, {}, environment_of());
     std::set<std::string> seen;
     for (const Diagnostic& diagnostic : loaded.diagnostics) {
         EXPECT_TRUE(seen.insert(to_text(diagnostic)).second) << to_text(diagnostic);
@@ -71,7 +63,7 @@ TEST_P(Broken, NoDiagnosticIsSaidTwice) {
 TEST_P(Broken, AnyPrefixIsJudged) {
     const std::string text = read(kFolder / (GetParam() + ".toml"));
     for (std::size_t length = 0; length < text.size(); length += 13) {
-        const Loaded loaded = load_text(text.substr(0, length), "cut.toml", {}, environment());
+        const Loaded loaded = load_text(text.substr(0, length), "cut.toml", {}, environment_of());
         EXPECT_EQ(loaded.pipeline.has_value(), !has_error(loaded.diagnostics));
     }
 }

@@ -8,16 +8,10 @@
 #include "config/load.h"
 #include "config/recorded.h"
 #include "config/settings_table.h"
+#include "tests/unit/config/environment.h"
 
 namespace sluice::config {
 namespace {
-
-Environment environment() {
-    Environment made;
-    made.variable = [](std::string_view) { return std::nullopt; };
-    made.memory_limit_bytes = 1ull << 30;
-    return made;
-}
 
 constexpr std::string_view kFile = R"toml(name = "clicks"
 [source]
@@ -51,7 +45,7 @@ directory = "/var/lib/sluice/clicks"
 )toml";
 
 Pipeline load_file(std::string_view text) {
-    Loaded loaded = load_text(text, "/etc/clicks.toml", {}, environment());
+    Loaded loaded = load_text(text, "/etc/clicks.toml", {}, environment_of());
     EXPECT_TRUE(loaded.pipeline) << to_text(loaded.diagnostics);
     return std::move(*loaded.pipeline);
 }
@@ -89,7 +83,7 @@ TEST(RecordedInputs, AreEnoughToRunAgain) {
     }
     for (const std::string& text : texts) {
         Loaded loaded =
-            load_text(text, "/etc/x.toml", {"state.directory=\"/tmp/x\""}, environment());
+            load_text(text, "/etc/x.toml", {"state.directory=\"/tmp/x\""}, environment_of());
         if (!loaded.pipeline) {
             continue;  // an example with what this version does not have
         }
@@ -313,7 +307,7 @@ TEST(Change, RenamedAndEditedAtOnce) {
 TEST(Change, PlacesAreThoseOfTheFile) {
     const std::string text =
         edited("n = \"count()\", spend", "top = \"max(price)\", n = \"count()\", spend");
-    const Loaded loaded = load_text(text, "/etc/clicks.toml", {}, environment());
+    const Loaded loaded = load_text(text, "/etc/clicks.toml", {}, environment_of());
     for (const char* key : {"step.1", "step.2", "reduce.spend", "reduce.spend.values.top",
                             "reduce.spend.window", "source.topics", "source.out_of_order"}) {
         EXPECT_TRUE(loaded.places.contains(key)) << key;

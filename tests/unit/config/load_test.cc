@@ -11,6 +11,7 @@
 #include "config/secret.h"
 #include "config/settings_table.h"
 #include "config/units.h"
+#include "tests/unit/config/environment.h"
 
 namespace sluice::config {
 namespace {
@@ -29,26 +30,13 @@ ttl    = "1h"
 redis = "redis://localhost:6379/0"
 )toml";
 
-using Variables = std::map<std::string, std::string, std::less<>>;
-
-Environment environment(Variables variables = {{"HOME", "/home/u"}}) {
-    Environment fixed;
-    fixed.variable =
-        [variables = std::move(variables)](std::string_view name) -> std::optional<std::string> {
-        const auto found = variables.find(name);
-        return found == variables.end() ? std::nullopt : std::optional(found->second);
-    };
-    fixed.memory_limit_bytes = 10ULL << 30;
-    return fixed;
-}
-
 Loaded load_with(const std::string& more, const std::vector<std::string>& overrides = {},
-                 const Environment& from = environment()) {
+                 const Environment& from = environment_of()) {
     return load_text(std::string(kBase) + more, "/etc/sluice/clicks.toml", overrides, from);
 }
 
 Pipeline pipeline_with(const std::string& more, const std::vector<std::string>& overrides = {},
-                       const Environment& from = environment()) {
+                       const Environment& from = environment_of()) {
     Loaded loaded = load_with(more, overrides, from);
     EXPECT_TRUE(loaded.pipeline) << to_text(loaded.diagnostics);
     return loaded.pipeline ? std::move(*loaded.pipeline) : Pipeline();
@@ -166,7 +154,7 @@ workers = 0
 level = "info"
 format = "auto"
 )toml",
-                              "clicks.toml", {}, environment());
+                              "clicks.toml", {}, environment_of());
     ASSERT_TRUE(loaded.pipeline) << to_text(loaded.diagnostics);
     EXPECT_TRUE(loaded.diagnostics.empty()) << to_text(loaded.diagnostics);
     EXPECT_EQ(loaded.pipeline->inputs, pipeline_with("").inputs)
@@ -176,7 +164,7 @@ format = "auto"
 TEST(Load, EveryExamplePassesWithoutAWarning) {
     EXPECT_EQ(examples().size(), 3U);
     for (const Example& example : examples()) {
-        const Loaded loaded = load_text(example.text, "example.toml", {}, environment());
+        const Loaded loaded = load_text(example.text, "example.toml", {}, environment_of());
         EXPECT_TRUE(loaded.pipeline);
         EXPECT_EQ(to_text(loaded.diagnostics), "") << example.name;
     }
@@ -197,7 +185,7 @@ TEST(Load, TheFullExampleStaysTrueWhenItsDefaultsAreUncommented) {
         }
         text += line + "\n";
     }
-    const Loaded loaded = load_text(text, "example.toml", {}, environment());
+    const Loaded loaded = load_text(text, "example.toml", {}, environment_of());
     for (const Diagnostic& diagnostic : loaded.diagnostics) {
         // Its `timestamp_unit` goes with a `timestamp` that is not the default.
         EXPECT_NE(diagnostic.message.find("timestamp_unit"), std::string::npos)
@@ -262,13 +250,13 @@ TEST(Load, PropertiesOfLibrdkafkaKeepTheirDotsAndPlaces) {
 
 TEST(Load, TheStateDirectoryComesFromTheServiceManagerOrTheHome) {
     EXPECT_EQ(pipeline_with("", {},
-                            environment({{"STATE_DIRECTORY", "/var/lib/sluice/clicks:/b"},
-                                         {"HOME", "/root"}}))
+                            environment_of({{"STATE_DIRECTORY", "/var/lib/sluice/clicks:/b"},
+                                            {"HOME", "/root"}}))
                   .state.directory,
               "/var/lib/sluice/clicks");
     EXPECT_EQ(pipeline_with("[state]\ndirectory = \"s/../state/\"\n").state.directory,
               "/etc/sluice/state");
-    const Loaded homeless = load_with("", {}, environment({}));
+    const Loaded homeless = load_with("", {}, environment_of({}));
     EXPECT_EQ(homeless.outcome, Outcome::invalid);
 }
 
@@ -299,13 +287,13 @@ TEST(Load, StepsSetWhatLaterExpressionsRead) {
 }
 
 TEST(Load, AnOutcomeSaysWhyAFileCannotBeRead) {
-    EXPECT_EQ(load("/nowhere/x.toml", {}, environment()).outcome, Outcome::missing);
-    EXPECT_EQ(load("/", {}, environment()).outcome, Outcome::unreadable);
+    EXPECT_EQ(load("/nowhere/x.toml", {}, environment_of()).outcome, Outcome::missing);
+    EXPECT_EQ(load("/", {}, environment_of()).outcome, Outcome::unreadable);
 }
 
 TEST(Load, TextThatIsNotUtf8IsPointedAt) {
     const Loaded loaded =
-        load_text("name = \"cl\xffks\"\n[threads]\nworkrs = 1\n", "a.toml", {}, environment());
+        load_text("name = \"cl\xffks\"\n[threads]\nworkrs = 1\n", "a.toml", {}, environment_of());
     EXPECT_EQ(loaded.outcome, Outcome::invalid);
     const std::string text = to_text(loaded.diagnostics);
     EXPECT_NE(text.find("a.toml:1:10: error: not TOML"), std::string::npos) << text;
@@ -390,7 +378,7 @@ TEST_F(Secrets, AreReadFromWhereTheReferencePoints) {
     write("kafka", "secret one\n", 0644);
     const std::string file = write("redis", "secret two", 0600);
     const Environment from =
-        environment({{"CREDENTIALS_DIRECTORY", folder_.string()}, {"PASSWORD", "secret three"}});
+        environment_of({{"CREDENTIALS_DIRECTORY", folder_.string()}, {"PASSWORD", "secret three"}});
     EXPECT_EQ(resolve({Secret::Kind::credential, "kafka"}, from), "secret one");
     EXPECT_EQ(resolve({Secret::Kind::file, file}, from), "secret two");
     EXPECT_EQ(resolve({Secret::Kind::environment, "PASSWORD"}, from), "secret three");
@@ -399,17 +387,17 @@ TEST_F(Secrets, AreReadFromWhereTheReferencePoints) {
 
 TEST_F(Secrets, AFileThatEverybodyReadsIsRefusedWithoutShowingIt) {
     const std::string file = write("redis", "hunter2", 0644);
-    const auto secret = resolve({Secret::Kind::file, file}, environment());
+    const auto secret = resolve({Secret::Kind::file, file}, environment_of());
     ASSERT_FALSE(secret);
     EXPECT_NE(secret.error().text.find("chmod"), std::string::npos);
     EXPECT_EQ(secret.error().text.find("hunter2"), std::string::npos);
 }
 
 TEST_F(Secrets, MissingOnesAreNamed) {
-    EXPECT_FALSE(resolve({Secret::Kind::credential, "kafka"}, environment()));
-    EXPECT_FALSE(resolve({Secret::Kind::file, "/nowhere"}, environment()));
-    EXPECT_FALSE(resolve({Secret::Kind::file, "/"}, environment()));
-    EXPECT_FALSE(resolve({Secret::Kind::environment, "NOT_SET"}, environment()));
+    EXPECT_FALSE(resolve({Secret::Kind::credential, "kafka"}, environment_of()));
+    EXPECT_FALSE(resolve({Secret::Kind::file, "/nowhere"}, environment_of()));
+    EXPECT_FALSE(resolve({Secret::Kind::file, "/"}, environment_of()));
+    EXPECT_FALSE(resolve({Secret::Kind::environment, "NOT_SET"}, environment_of()));
 }
 
 TEST(SecretPaths, AreRelativeToTheFile) {
