@@ -199,7 +199,7 @@ model::Result<bool> Emitter::advance(Reduction& reduction, const Allowance& allo
         }
         reduction.open = reduction.ends.front();
         reduction.ends.pop_front();
-        TRY(cursor, store_.scan(reduction.number, *reduction.open));
+        TRY(cursor, store_.scan_and_pack(reduction.number, *reduction.open));
         reduction.cursor = std::move(cursor);
         TRY(reduction.cursor->next());
         model::EventTime before = kNoTime;

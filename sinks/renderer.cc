@@ -97,83 +97,106 @@ Renderer::Renderer(const ReductionOutput& output, std::string_view pipeline)
     keys_.resize(key_slots_);
 }
 
-// Joins what is settled now: literals, and places of the window.
+// Appends bytes of a request to `settled_`, and to the step before where that is of bytes, too.
+template <class Append>
+void Renderer::settle_bytes(const Append& append) {
+    const std::size_t at = settled_.size();
+    append(settled_);
+    if (!steps_.empty() && steps_.back().kind == Step::Kind::bytes &&
+        steps_.back().span.end() == at) {
+        steps_.back().span.size += settled_.size() - at;
+    } else {
+        steps_.push_back({Step::Kind::bytes, {at, settled_.size() - at}, -1});
+    }
+}
+
 void Renderer::bind(const model::ResultBatch& batch) {
     if (batch.window == window_ && batch.final == final_ && batch.complete == complete_ &&
-        !bound_.empty()) {
+        !steps_.empty()) {
         return;
     }
     window_ = batch.window;
     final_ = batch.final;
     complete_ = batch.complete;
-    bound_.clear();
-    const auto literal = [this]() -> std::string& {
-        if (bound_.empty() || !std::holds_alternative<std::string>(bound_.back())) {
-            bound_.emplace_back(std::string());
-        }
-        return std::get<std::string>(bound_.back());
-    };
+    steps_.clear();
+    pieces_.clear();
+    settled_.clear();
     for (const auto& part : parts_) {
         if (const auto* bytes = std::get_if<std::string>(&part)) {
-            literal() += *bytes;
-            continue;
-        }
-        const auto& dynamic = std::get<Dynamic>(part);
-        Dynamic bound{{}, dynamic.key_slot};
-        for (const auto& piece : dynamic.word) {
-            const auto* place = std::get_if<config::Place>(&piece);
-            if (place != nullptr && depends_on_row(*place)) {
-                bound.word.push_back(*place);
-                continue;
-            }
-            if (bound.word.empty() || !std::holds_alternative<std::string>(bound.word.back())) {
-                bound.word.emplace_back(std::string());
-            }
-            auto& text = std::get<std::string>(bound.word.back());
-            if (place == nullptr) {
-                text += std::get<std::string>(piece);
-            } else {
-                append_fixed(*place, batch, text);
-            }
-        }
-        if (bound.key_slot < 0 && bound.word.size() == 1 &&
-            std::holds_alternative<std::string>(bound.word.front())) {
-            RequestWriter(literal()).argument(std::get<std::string>(bound.word.front()));
+            settle_bytes([&](std::string& to) { to += *bytes; });
         } else {
-            bound_.emplace_back(std::move(bound));
+            bind_word(std::get<Dynamic>(part), batch);
         }
     }
-    const std::string expiry =
-        std::to_string(relative_ttl_ ? ttl_ms_ : model::saturating_add(window_.end, ttl_ms_));
     for (std::size_t slot = 0; slot < key_slots_; ++slot) {
-        RequestWriter writer(literal());
-        writer.begin(3);
-        writer.argument(relative_ttl_ ? "PEXPIRE" : "PEXPIREAT");
-        bound_.emplace_back(Again{slot});
-        RequestWriter(literal()).argument(expiry);
+        settle_bytes([&](std::string& to) {
+            RequestWriter writer(to);
+            writer.begin(3);
+            writer.argument(relative_ttl_ ? "PEXPIRE" : "PEXPIREAT");
+        });
+        steps_.push_back({Step::Kind::again, {}, static_cast<int>(slot)});
+        settle_bytes([&](std::string& to) {
+            const auto when = relative_ttl_ ? ttl_ms_ : model::saturating_add(window_.end, ttl_ms_);
+            RequestWriter(to).argument(std::to_string(when));
+        });
     }
 }
 
-void Renderer::append_fixed(const config::Place& place, const model::ResultBatch& batch,
-                            std::string& to) const {
+// Literals and places of the window are settled now.
+void Renderer::bind_word(const Dynamic& dynamic, const model::ResultBatch& batch) {
+    const std::size_t first = pieces_.size();
+    const std::size_t begin = settled_.size();
+    bool whole = true;
+    for (const auto& piece : dynamic.word) {
+        const auto* place = std::get_if<config::Place>(&piece);
+        if (place != nullptr && depends_on_row(*place)) {
+            pieces_.push_back({{}, *place});
+            whole = false;
+            continue;
+        }
+        const std::size_t at = settled_.size();
+        if (place == nullptr) {
+            settled_ += std::get<std::string>(piece);
+        } else {
+            append_fixed(*place, batch);
+        }
+        const std::size_t size = settled_.size() - at;
+        if (pieces_.size() > first && pieces_.back().text.size > 0) {
+            pieces_.back().text.size += size;
+        } else if (size > 0) {
+            pieces_.push_back({{at, size}, {}});
+        }
+    }
+    if (!whole || dynamic.key_slot >= 0) {
+        steps_.push_back({Step::Kind::word, {first, pieces_.size() - first}, dynamic.key_slot});
+        return;
+    }
+    word_.assign(settled_, begin);
+    pieces_.resize(first);
+    settled_.resize(begin);
+    settle_bytes([&](std::string& to) { RequestWriter(to).argument(word_); });
+}
+
+// Appends what a place of the window is replaced by to `settled_`.
+void Renderer::append_fixed(const config::Place& place, const model::ResultBatch& batch) {
     switch (place.kind) {
         case PlaceKind::window_start:
         case PlaceKind::window_end: {
             const model::EventTime time =
                 place.kind == PlaceKind::window_start ? window_.start : window_.end;
             if (place.format == PlaceFormat::rfc3339) {
-                to += model::print_rfc3339(time);
+                settled_ += model::print_rfc3339(time);
             } else {
-                to += std::to_string(
+                settled_ += std::to_string(
                     place.format == PlaceFormat::seconds ? model::floor_div(time, 1000) : time);
             }
             break;
         }
         case PlaceKind::final:
-            to += batch.final ? '1' : '0';
+            settled_ += batch.final ? '1' : '0';
             break;
         case PlaceKind::complete:
-            to += batch.complete ? '1' : '0';
+            settled_ += batch.complete ? '1' : '0';
             break;
         default:
             break;  // of a row, settled in the constructor, or a literal of the template
@@ -232,29 +255,29 @@ void Renderer::render(const model::ResultBatch& batch, std::size_t row, std::str
         key_parts_.push_back(rest.substr(0, size));
         rest.remove_prefix(size);
     }
-    for (const auto& part : bound_) {
-        if (const auto* bytes = std::get_if<std::string>(&part)) {
-            to.append(*bytes);
+    for (const Step& step : steps_) {
+        if (step.kind == Step::Kind::bytes) {
+            to.append(settled_, step.span.at, step.span.size);
             continue;
         }
-        if (const auto* again = std::get_if<Again>(&part)) {
-            const Span& key = keys_[again->key_slot];
-            to.append(to, key.at, key.size);
+        const auto slot = static_cast<std::size_t>(step.key_slot);
+        if (step.kind == Step::Kind::again) {
+            to.append(to, keys_[slot].at, keys_[slot].size);
             continue;
         }
-        const auto& dynamic = std::get<Dynamic>(part);
         word_.clear();
-        for (const auto& piece : dynamic.word) {
-            if (const auto* text = std::get_if<std::string>(&piece)) {
-                word_.append(*text);
+        for (std::size_t i = step.span.at; i < step.span.end(); ++i) {
+            const Piece& piece = pieces_[i];
+            if (piece.text.size > 0) {
+                word_.append(settled_, piece.text.at, piece.text.size);
             } else {
-                append_piece(std::get<config::Place>(piece), batch, row);
+                append_piece(piece.place, batch, row);
             }
         }
         const std::size_t at = to.size();
         RequestWriter(to).argument(word_);
-        if (dynamic.key_slot >= 0) {
-            keys_[static_cast<std::size_t>(dynamic.key_slot)] = {at, to.size() - at};
+        if (step.key_slot >= 0) {
+            keys_[slot] = {at, to.size() - at};
         }
     }
 }

@@ -38,9 +38,29 @@ class Renderer {
     };
     using Part = std::variant<std::string, Dynamic, Again>;
 
+    // What the results of one window share is settled once for a few of them: the lanes bring
+    // results of one window a handful at a time. So it is all offsets into memory that is reused.
+    struct Span {
+        std::size_t at = 0;
+        std::size_t size = 0;
+        std::size_t end() const { return at + size; }
+    };
+    struct Piece {  // of a word
+        Span text;  // settled, in `settled_`; empty: a place
+        config::Place place;
+    };
+    struct Step {
+        enum class Kind : std::uint8_t { bytes, word, again };
+        Kind kind = Kind::bytes;
+        Span span;          // bytes: of a request, in `settled_`; word: its pieces, in `pieces_`
+        int key_slot = -1;  // again: whose; word: which it fills
+    };
+
     void bind(const model::ResultBatch& batch);
-    void append_fixed(const config::Place& place, const model::ResultBatch& batch,
-                      std::string& to) const;
+    void bind_word(const Dynamic& dynamic, const model::ResultBatch& batch);
+    template <class Append>
+    void settle_bytes(const Append& append);
+    void append_fixed(const config::Place& place, const model::ResultBatch& batch);
     void append_piece(const config::Place& place, const model::ResultBatch& batch, std::size_t row);
 
     std::vector<Part> parts_;
@@ -49,17 +69,15 @@ class Renderer {
     bool relative_ttl_ = true;
     std::int64_t ttl_ms_ = 0;
 
-    // The same for the results of one window: what depends on nothing else is settled.
+    // For the results of one window.
     model::Window window_{1, 0};
     bool final_ = false;
     bool complete_ = false;
-    std::vector<Part> bound_;
+    std::vector<Step> steps_;
+    std::vector<Piece> pieces_;
+    std::string settled_;
 
     // Of one result.
-    struct Span {
-        std::size_t at;
-        std::size_t size;
-    };
     std::vector<Span> keys_;  // where in the output the keys' words are, by slot
     std::vector<std::string_view> key_parts_;
     std::string word_;

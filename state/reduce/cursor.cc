@@ -88,15 +88,15 @@ class MergeCursor final : public RowCursor {
     explicit MergeCursor(std::vector<std::unique_ptr<RowCursor>> sources)
         : sources_(std::move(sources)) {
         for (const auto& source : sources_) {
-            current_.push_back(source.get());
+            current_.push_back({0, source.get()});
         }
     }
 
     model::Status next() override {
-        for (RowCursor* source : current_) {
-            TRY(source->next());
-            if (source->valid()) {
-                waiting_.push_back(source);
+        for (const At& at : current_) {
+            TRY(at.source->next());
+            if (at.source->valid()) {
+                waiting_.push_back({at.source->hash(), at.source});
                 std::push_heap(waiting_.begin(), waiting_.end(), comes_later);
             }
         }
@@ -106,15 +106,15 @@ class MergeCursor final : public RowCursor {
             return {};
         }
         take();
-        while (!waiting_.empty() && waiting_.front()->hash() == current_.front()->hash() &&
-               waiting_.front()->key() == current_.front()->key()) {
+        row_ = current_.front().source->row();
+        while (!waiting_.empty() && waiting_.front().hash == current_.front().hash &&
+               waiting_.front().source->key() == current_.front().source->key()) {
             take();
         }
-        row_ = current_.front()->row();
         if (current_.size() > 1) {
             rows_.clear();
-            for (const RowCursor* source : current_) {
-                rows_.push_back(source->row());
+            for (const At& at : current_) {
+                rows_.push_back(at.source->row());
             }
             TRY(merge_rows(rows_, merged_));
             row_ = merged_;
@@ -122,13 +122,17 @@ class MergeCursor final : public RowCursor {
         return {};
     }
     bool valid() const override { return valid_; }
-    std::uint64_t hash() const override { return current_.front()->hash(); }
-    std::string_view key() const override { return current_.front()->key(); }
+    std::uint64_t hash() const override { return current_.front().hash; }
+    std::string_view key() const override { return current_.front().source->key(); }
     std::string_view row() const override { return row_; }
 
  private:
-    static bool comes_later(const RowCursor* a, const RowCursor* b) {
-        return a->hash() != b->hash() ? a->hash() > b->hash() : a->key() > b->key();
+    struct At {  // where a source stands; the hash at hand, because nearly all is decided by it
+        std::uint64_t hash;
+        RowCursor* source;
+    };
+    static bool comes_later(const At& a, const At& b) {
+        return a.hash != b.hash ? a.hash > b.hash : a.source->key() > b.source->key();
     }
     // The least of those waiting becomes current.
     void take() {
@@ -138,8 +142,8 @@ class MergeCursor final : public RowCursor {
     }
 
     const std::vector<std::unique_ptr<RowCursor>> sources_;
-    std::vector<RowCursor*> current_;  // stand at the current key; at first: before their first row
-    std::vector<RowCursor*> waiting_;  // heap of those at later keys, least on top
+    std::vector<At> current_;  // stand at the current key; at first: before their first row
+    std::vector<At> waiting_;  // heap of those at later keys, least on top
     std::vector<std::string_view> rows_;
     std::string merged_;
     std::string_view row_;

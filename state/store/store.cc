@@ -10,6 +10,7 @@
 #include "state/model/invariant.h"
 #include "state/model/mutant.h"
 #include "state/reduce/cursor.h"
+#include "state/reduce/packed_rows.h"
 #include "state/reduce/reduction_folder.h"
 #include "state/store/checksum.h"
 #include "state/store/in_order.h"
@@ -32,6 +33,9 @@ constexpr int kTidyLevel0 = 8;
 constexpr int kCrowdedLevel0 = 16;
 // Of rows in a table that tools have written: bounds the memory of those that are on their way.
 constexpr std::uint64_t kTableRowBytes = 32 << 20;
+// Tables of a slice that take no more than this are packed when they have been merged: as long as
+// that lasts, both are there. Larger ones are not what a backlog has thousands of.
+constexpr std::uint64_t kMostPackedBytes = 1 << 20;
 
 // The rows of one slice in RocksDB.
 class RocksCursor final : public RowCursor {
@@ -206,10 +210,48 @@ struct Store::TablePart {
     }
 };
 
+// Rows of a slice: a worker's table, or what several became when they were merged.
 struct Store::Held {
     std::uint64_t serial;
     model::BarrierNumber tag;
-    std::shared_ptr<const SliceTable> table;
+    std::shared_ptr<const SliceTable> table;  // null: packed
+    std::shared_ptr<const PackedRows> packed;
+
+    std::size_t rows() const { return table ? table->rows() : packed->rows(); }
+    std::size_t bytes() const { return table ? table->bytes() : packed->bytes(); }
+    std::unique_ptr<RowCursor> cursor() const {
+        return table ? cursor_over(table) : cursor_over(packed);
+    }
+};
+
+// Passes rows on and packs them; behind the last one they take the place of their tables.
+class Store::PackingCursor final : public RowCursor {
+ public:
+    PackingCursor(Store& store, Slice slice, HeldRows held, std::unique_ptr<RowCursor> source)
+        : store_(store), slice_(slice), held_(std::move(held)), source_(std::move(source)) {}
+
+    model::Status next() override {
+        TRY(source_->next());
+        if (source_->valid()) {
+            packed_->add(source_->hash(), source_->key(), source_->row());
+        } else if (!held_.empty()) {
+            source_ = merge_cursors({});
+            store_.replace(slice_, held_, std::move(packed_));
+            held_.clear();  // the tables' memory returns to the workers' pools, outside the lock
+        }
+        return {};
+    }
+    bool valid() const override { return source_->valid(); }
+    std::uint64_t hash() const override { return source_->hash(); }
+    std::string_view key() const override { return source_->key(); }
+    std::string_view row() const override { return source_->row(); }
+
+ private:
+    Store& store_;
+    const Slice slice_;
+    HeldRows held_;
+    std::unique_ptr<RowCursor> source_;
+    std::unique_ptr<PackedRows> packed_ = std::make_unique<PackedRows>();
 };
 
 Store::Store(const StoreOptions& options)
@@ -275,7 +317,7 @@ void Store::add_tables(model::BarrierNumber tag, std::vector<SealedSlice> tables
         table_bytes_ += sealed.table->bytes();
         table_rows_ += sealed.table->rows();
         tables_[{sealed.reduction, sealed.slice.end}].push_back(
-            std::make_shared<const Held>(Held{next_serial_++, tag, std::move(sealed.table)}));
+            std::make_shared<const Held>(Held{next_serial_++, tag, std::move(sealed.table), {}}));
     }
 }
 
@@ -290,8 +332,8 @@ Store::Tables Store::take_out(const Gone& gone) {
         if (first != held.end()) {
             auto& taken = out[it->first];
             for (auto h = first; h != held.end(); ++h) {
-                table_bytes_ -= (*h)->table->bytes();
-                table_rows_ -= (*h)->table->rows();
+                table_bytes_ -= (*h)->bytes();
+                table_rows_ -= (*h)->rows();
                 taken.push_back(std::move(*h));
             }
             held.erase(first, held.end());
@@ -362,7 +404,7 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
                 std::vector<std::unique_ptr<RowCursor>> sources;
                 sources.reserve(held.size());
                 for (const auto& h : held) {
-                    sources.push_back(cursor_over(h->table));
+                    sources.push_back(h->cursor());
                 }
                 const auto rows = merge_cursors(std::move(sources));
                 const auto prefix = slice_prefix(reduction, end);
@@ -625,21 +667,83 @@ bool Store::may_hold(Family family, std::string_view begin, std::string_view end
     return it != ranges.end() && it->first < end;
 }
 
-void Store::add_sources(std::uint32_t number, model::EventTime slice_end,
-                        const std::optional<RowPosition>& after,
-                        std::vector<std::unique_ptr<RowCursor>>& sources) const {
+// Puts packed rows in the place of the tables that they were merged from, if all are still there.
+// Those tables have one tag, so a run takes all of them or none: the serial of the first stands for
+// all of them, also towards a run that is being written.
+void Store::replace(const Slice& slice, const HeldRows& merged,
+                    std::unique_ptr<PackedRows> packed) {
+    packed->fit();
+    const std::lock_guard lock(tables_mutex_);
+    const auto it = tables_.find(slice);
+    if (it == tables_.end()) {
+        return;
+    }
+    HeldRows& held = it->second;
+    const auto is_merged = [&](const auto& h) {
+        return std::ranges::find(merged, h) != merged.end();
+    };
+    if (std::ranges::count_if(held, is_merged) != std::ssize(merged)) {
+        return;
+    }
+    for (const auto& h : merged) {
+        table_bytes_ -= h->bytes();
+        table_rows_ -= h->rows();
+    }
+    table_bytes_ += packed->bytes();
+    table_rows_ += packed->rows();
+    auto one = std::make_shared<const Held>(
+        Held{merged.front()->serial, merged.front()->tag, {}, std::move(packed)});
+    std::erase_if(held, is_merged);
+    held.push_back(std::move(one));
+}
+
+std::unique_ptr<RowCursor> Store::packing_cursor(const Slice& slice) {
+    HeldRows held;
     {
         const std::lock_guard lock(tables_mutex_);
-        if (const auto it = tables_.find({number, slice_end}); it != tables_.end()) {
-            for (const auto& held : it->second) {
-                auto rows = cursor_over(held->table);
-                if (after) {
-                    rows = std::make_unique<CursorBehind>(std::move(rows), *after);
-                }
-                sources.push_back(std::move(rows));
-            }
+        const auto it = tables_.find(slice);
+        if (it == tables_.end()) {
+            return nullptr;
         }
+        held = it->second;
     }
+    std::size_t bytes = 0;
+    bool one_tag = true;
+    for (const auto& h : held) {
+        bytes += h->bytes();
+        one_tag = one_tag && h->tag == held.front()->tag;
+    }
+    if (!one_tag || bytes > kMostPackedBytes || (held.size() == 1 && !held.front()->table)) {
+        return nullptr;
+    }
+    std::vector<std::unique_ptr<RowCursor>> sources;
+    for (const auto& h : held) {
+        sources.push_back(h->cursor());
+    }
+    return std::make_unique<PackingCursor>(*this, slice, std::move(held),
+                                           merge_cursors(std::move(sources)));
+}
+
+void Store::add_tables_of(std::uint32_t number, model::EventTime slice_end,
+                          const std::optional<RowPosition>& after,
+                          std::vector<std::unique_ptr<RowCursor>>& sources) const {
+    const std::lock_guard lock(tables_mutex_);
+    const auto it = tables_.find({number, slice_end});
+    if (it == tables_.end()) {
+        return;
+    }
+    for (const auto& held : it->second) {
+        auto rows = held->cursor();
+        if (after) {
+            rows = std::make_unique<CursorBehind>(std::move(rows), *after);
+        }
+        sources.push_back(std::move(rows));
+    }
+}
+
+void Store::add_stored(std::uint32_t number, model::EventTime slice_end,
+                       const std::optional<RowPosition>& after,
+                       std::vector<std::unique_ptr<RowCursor>>& sources) const {
     const Family family = family_of(number);
     if (may_hold(family, slice_prefix(number, slice_end), slice_prefix(number, slice_end, 1))) {
         sources.push_back(std::make_unique<RocksCursor>(*rocks_->db, rocks_->handle(family), number,
@@ -647,20 +751,43 @@ void Store::add_sources(std::uint32_t number, model::EventTime slice_end,
     }
 }
 
+void Store::add_former(std::uint32_t reduction, model::EventTime slice_end,
+                       const std::optional<RowPosition>& after,
+                       std::vector<std::unique_ptr<RowCursor>>& sources) const {
+    for (FormerRows& former : former_of(reduction)) {
+        std::vector<std::unique_ptr<RowCursor>> rows;
+        add_tables_of(former.number, slice_end, after, rows);
+        add_stored(former.number, slice_end, after, rows);
+        sources.push_back(
+            rearrange_cursor(merge_cursors(std::move(rows)), std::move(former.calls)));
+    }
+}
+
 model::Result<std::unique_ptr<RowCursor>> Store::scan(std::uint32_t reduction,
                                                       model::EventTime slice_end,
                                                       std::optional<RowPosition> after) const {
     std::vector<std::unique_ptr<RowCursor>> sources;
-    if (slice_end <= dropped_->frontier(reduction)) {
-        return merge_cursors(std::move(sources));
+    if (slice_end > dropped_->frontier(reduction)) {
+        const std::lock_guard swap(swap_mutex_);
+        add_tables_of(reduction, slice_end, after, sources);
+        add_stored(reduction, slice_end, after, sources);
+        add_former(reduction, slice_end, after, sources);
     }
-    const std::lock_guard swap(swap_mutex_);
-    add_sources(reduction, slice_end, after, sources);
-    for (FormerRows& former : former_of(reduction)) {
-        std::vector<std::unique_ptr<RowCursor>> rows;
-        add_sources(former.number, slice_end, after, rows);
-        sources.push_back(
-            rearrange_cursor(merge_cursors(std::move(rows)), std::move(former.calls)));
+    return merge_cursors(std::move(sources));
+}
+
+model::Result<std::unique_ptr<RowCursor>> Store::scan_and_pack(std::uint32_t reduction,
+                                                               model::EventTime slice_end) {
+    std::vector<std::unique_ptr<RowCursor>> sources;
+    if (slice_end > dropped_->frontier(reduction)) {
+        const std::lock_guard swap(swap_mutex_);
+        if (auto packing = packing_cursor({reduction, slice_end})) {
+            sources.push_back(std::move(packing));
+        } else {
+            add_tables_of(reduction, slice_end, std::nullopt, sources);
+        }
+        add_stored(reduction, slice_end, std::nullopt, sources);
+        add_former(reduction, slice_end, std::nullopt, sources);
     }
     return merge_cursors(std::move(sources));
 }

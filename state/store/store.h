@@ -53,7 +53,8 @@ class RowCursor;     // state/reduce/cursor.h
 struct SealedSlice;  // state/reduce/reduction_folder.h
 struct Rocks;        // what of RocksDB a store holds; state/store/rocks_options.h
 class DropFrontiers;
-class RowSource;  // state/store/row_source.h
+class RowSource;   // state/store/row_source.h
+class PackedRows;  // state/reduce/packed_rows.h
 
 struct StoreOptions {
     std::string directory;  // of this boot, e.g. STATE/live/<boot>; made when it does not exist
@@ -152,6 +153,13 @@ class Store {
         std::uint32_t reduction, model::EventTime slice_end,
         std::optional<RowPosition> after = std::nullopt) const;
 
+    // The same from the first row on, for a slice that is complete or nearly so. Where its tables
+    // are small, a cursor that has passed the last row leaves them merged: who reads the slice next
+    // (the run that writes it, first of all) has no work with it, and the tables' memory goes back
+    // to the workers now.
+    model::Result<std::unique_ptr<RowCursor>> scan_and_pack(std::uint32_t reduction,
+                                                            model::EventTime slice_end);
+
     // Ends of the slices of a reduction that hold rows and end after `after`, ascending, not behind
     // `up_to`. Costs a look into RocksDB for each of them.
     model::Result<std::vector<model::EventTime>> windows_after(
@@ -192,17 +200,30 @@ class Store {
  private:
     struct Held;  // a table of the view
     struct TablePart;
+    class PackingCursor;
     using Slice = std::pair<std::uint32_t, model::EventTime>;  // reduction number, end
-    using Tables = std::map<Slice, std::vector<std::shared_ptr<const Held>>>;
+    using HeldRows = std::vector<std::shared_ptr<const Held>>;
+    using Tables = std::map<Slice, HeldRows>;
 
     explicit Store(const StoreOptions& options);
     Family family_of(std::uint32_t reduction) const;
     std::vector<FormerRows> former_of(std::uint32_t reduction) const;
-    // One number's share of scan(), windows_after() and bytes_between(). `swap_mutex_` is held by
-    // the first two.
-    void add_sources(std::uint32_t number, model::EventTime slice_end,
-                     const std::optional<RowPosition>& after,
-                     std::vector<std::unique_ptr<RowCursor>>& sources) const;
+    // Shares of a scan: the tables and the stored rows of one number, and all rows of a reduction's
+    // former numbers. `swap_mutex_` is held.
+    void add_tables_of(std::uint32_t number, model::EventTime slice_end,
+                       const std::optional<RowPosition>& after,
+                       std::vector<std::unique_ptr<RowCursor>>& sources) const;
+    void add_stored(std::uint32_t number, model::EventTime slice_end,
+                    const std::optional<RowPosition>& after,
+                    std::vector<std::unique_ptr<RowCursor>>& sources) const;
+    void add_former(std::uint32_t reduction, model::EventTime slice_end,
+                    const std::optional<RowPosition>& after,
+                    std::vector<std::unique_ptr<RowCursor>>& sources) const;
+    // Over the tables of a slice; null: they are not to be packed.
+    std::unique_ptr<RowCursor> packing_cursor(const Slice& slice);
+    void replace(const Slice& slice, const HeldRows& merged, std::unique_ptr<PackedRows> packed);
+    // One number's share of windows_after() and bytes_between(). `swap_mutex_` is held by the
+    // first.
     model::Status add_windows(std::uint32_t number, model::EventTime after, model::EventTime up_to,
                               std::set<model::EventTime>& ends) const;
     std::uint64_t bytes_under(std::uint32_t number, model::EventTime after,
