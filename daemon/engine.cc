@@ -532,6 +532,9 @@ bool Engine::prepare() {
     if (!ranges) {
         return wait_for("kafka: " + ranges.error().text);
     }
+    for (const state::PartitionMeta& partition : meta_.partitions) {
+        stored_offsets_.emplace(partition.partition, partition.next_offset);
+    }
     gap_accepted_ |= source_.skip_gaps(meta_.partitions, *ranges);
     until_.clear();
     found_.clear();

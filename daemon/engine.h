@@ -134,6 +134,9 @@ class Engine {
 
     const std::vector<model::Partition>& partitions() const { return partitions_; }
     const state::CheckpointMeta& restored() const { return meta_; }
+    // Of its partitions, as the snapshot has them: below restored() where a gap was accepted, until
+    // a checkpoint holds that.
+    const model::Offsets& stored_offsets() const { return stored_offsets_; }
     // The snapshots that are there when the run begins, newest first. From stage `sink` on.
     const std::vector<state::CheckpointSummary>& kept() const { return kept_; }
     bool fresh_start() const { return fresh_start_; }
@@ -184,6 +187,7 @@ class Engine {
     std::unique_ptr<state::Store> store_;
     state::CheckpointMeta meta_;
     bool gap_accepted_ = false;
+    model::Offsets stored_offsets_;
     bool fresh_start_ = false;
     bool reload_planned_ = false;
     std::vector<state::CheckpointSummary> kept_;

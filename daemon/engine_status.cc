@@ -217,6 +217,10 @@ void show_restored(Status& status, const Engine& engine) {
         partition.topic = meta.partition.topic;
         partition.partition = meta.partition.id;
         partition.next_offset = partition.checkpointed_offset = meta.next_offset;
+        if (const auto stored = engine.stored_offsets().find(meta.partition);
+            stored != engine.stored_offsets().end()) {
+            partition.checkpointed_offset = stored->second;
+        }
         partition.ledger = meta.ledger;
     }
 }

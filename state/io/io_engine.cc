@@ -27,17 +27,15 @@ constexpr unsigned kThreads = 4;
 // Opening a pipe that nobody writes to would wait for ever, and what lies where a file should may
 // be anything: snapshots come from elsewhere, too.
 model::Result<Descriptor> open_to_read(const std::string& path) {
-    Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     struct stat about{};
-    if (!descriptor || ::fstat(descriptor.number(), &about) != 0) {
+    if (::stat(path.c_str(), &about) != 0) {
         return failed(path, errno);
     }
     if (!S_ISREG(about.st_mode)) {
         return model::corrupt(path + ": is no ordinary file");
     }
-    // io_uring would give up reads of a file that is not in the cache.
-    const int flags = ::fcntl(descriptor.number(), F_GETFL);
-    if (flags < 0 || ::fcntl(descriptor.number(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
+    Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!descriptor) {
         return failed(path, errno);
     }
     return descriptor;

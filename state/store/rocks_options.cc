@@ -310,7 +310,8 @@ rocksdb::Status delete_whole_files(Rocks& rocks, rocksdb::ColumnFamilyHandle* fa
 
 model::Error error_of(const rocksdb::Status& status, const std::string& what) {
     auto kind = model::ErrorKind::unavailable;
-    if (status.IsNoSpace()) {
+    // RocksDB 9 makes another status of that of its OPTIONS file, with the text alone.
+    if (status.IsNoSpace() || status.ToString().find("No space left") != std::string::npos) {
         kind = model::ErrorKind::exhausted;
     } else if (status.IsCorruption() || status.IsInvalidArgument() || status.IsNotFound() ||
                status.IsPathNotFound()) {

@@ -432,125 +432,170 @@ model::Result<PreparedRun> Store::write_run(model::BarrierNumber number, const C
         });
 }
 
+// The tables of a run that rows are written to, cut by size; several writers fill them at once.
+//
+// Of the family `short` each slice has tables of its own, as far as that pays: small slices share
+// one, but for the last ones of a reduction, which more rows may come to.
+class Store::RowTables {
+ public:
+    // Both outlive it.
+    RowTables(Store& store, PreparedRun& run)
+        : store_(store),
+          run_(run),
+          most_(std::min<std::uint64_t>(kTableRowBytes, store.options_.target_file_bytes)),
+          written_(store.options_.writers, store.options_.writers,
+                   [&store](TablePart& part, unsigned) { part.status = store.write_table(part); }) {
+    }
+
+    // In the order of keys.
+    model::Status add(const RowKey& at, std::string_view row) {
+        if (at.reduction != slice_.reduction || at.slice_end != slice_.slice_end ||
+            at.accepted_from != slice_.accepted_from) {
+            TRY(begin_slice(at));
+        }
+        if (part_ == nullptr) {
+            part_ = empty_part();
+            part_->family = family_;
+        }
+        part_->add(prefix_, at, row);
+        ++run_.rows;
+        return part_->rows.size() >= most_ ? submit_all() : model::Status{};
+    }
+
+    model::Status finish() {
+        TRY(end_slice());
+        TRY(submit_small());
+        while (!written_.empty()) {
+            TRY(take());
+        }
+        return {};
+    }
+
+ private:
+    model::Status begin_slice(const RowKey& at) {
+        const auto family = store_.family_of(at.reduction);
+        if (family_ != family || family_ == Family::brief) {
+            TRY(end_slice());
+        }
+        if (at.reduction != slice_.reduction) {
+            TRY(submit_small());
+        }
+        slice_ = at;
+        family_ = family;
+        prefix_ = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
+        ++run_.slices;
+        return {};
+    }
+
+    // What is in hand is all of its slice, or the rest of it.
+    model::Status end_slice() {
+        const bool whole = std::exchange(whole_, true);
+        if (part_ == nullptr || !whole || part_->family == Family::standard ||
+            part_->rows.size() >= kBriefFileBytes) {
+            TRY(submit_small());
+            return submit(part_);
+        }
+        last_.push_back(std::move(part_));
+        if (last_.size() <= kOwnFiles) {
+            return {};
+        }
+        auto oldest = std::move(last_.front());
+        last_.pop_front();
+        if (shared_ == nullptr) {
+            shared_ = std::move(oldest);
+        } else {
+            shared_->rows += oldest->rows;
+            recycle(std::move(oldest));
+        }
+        return shared_->rows.size() >= kBriefFileBytes ? submit(shared_) : model::Status{};
+    }
+
+    model::Status submit_all() {
+        whole_ = false;
+        TRY(submit_small());
+        return submit(part_);
+    }
+
+    model::Status submit_small() {
+        TRY(submit(shared_));
+        for (auto& one : last_) {
+            TRY(submit(one));
+        }
+        last_.clear();
+        return {};
+    }
+
+    // Null: nothing to do.
+    model::Status submit(std::unique_ptr<TablePart>& part) {
+        if (part == nullptr) {
+            return {};
+        }
+        if (written_.full()) {
+            TRY(take());
+        }
+        auto& files = part->family == Family::standard ? run_.standard : run_.brief;
+        part->file = files.size();
+        part->path = store_.next_run_path();
+        files.push_back({part->path, {}});  // so that it is removed if this fails
+        written_.submit(std::move(part));
+        return {};
+    }
+
+    // The oldest that was submitted is written.
+    model::Status take() {
+        auto done = written_.take();
+        TRY(std::move(done->status));
+        auto& files = done->family == Family::standard ? run_.standard : run_.brief;
+        files[done->file].checksum = done->files.front().checksum;
+        run_.bytes += done->bytes;
+        recycle(std::move(done));
+        return {};
+    }
+
+    void recycle(std::unique_ptr<TablePart> part) {
+        part->rows.clear();
+        part->files.clear();
+        spare_.push_back(std::move(part));
+    }
+    std::unique_ptr<TablePart> empty_part() {
+        if (spare_.empty()) {
+            return std::make_unique<TablePart>();
+        }
+        auto part = std::move(spare_.back());
+        spare_.pop_back();
+        return part;
+    }
+
+    Store& store_;
+    PreparedRun& run_;
+    const std::size_t most_;
+    InOrder<TablePart> written_;
+    std::vector<std::unique_ptr<TablePart>> spare_;  // their memory is there already
+
+    RowKey slice_;  // of the row before; reduction 0: none
+    Family family_ = Family::standard;
+    std::string prefix_;
+    std::unique_ptr<TablePart> part_;  // in hand
+    bool whole_ = true;                // all of its slice
+    // In front of what is in hand: small slices that share a file, and behind them those that may
+    // turn out to be the last ones of their reduction.
+    std::unique_ptr<TablePart> shared_;
+    std::deque<std::unique_ptr<TablePart>> last_;
+};
+
 model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                                              const CheckpointMeta& meta, RowSource& rows) {
-    const std::size_t most = std::min<std::uint64_t>(kTableRowBytes, options_.target_file_bytes);
-    return make_run(
-        number, meta, [&](PreparedRun& run, RunWriter& /*standard*/, RunWriter&) -> model::Status {
-            InOrder<TablePart> parts(
-                options_.writers, options_.writers,
-                [this](TablePart& part, unsigned) { part.status = write_table(part); });
-            std::vector<std::unique_ptr<TablePart>> spare;  // their memory is there already
-            const auto take = [&]() -> model::Status {
-                auto done = parts.take();
-                TRY(std::move(done->status));
-                auto& files = done->family == Family::standard ? run.standard : run.brief;
-                files[done->file].checksum = done->files.front().checksum;
-                run.bytes += done->bytes;
-                done->rows.clear();
-                done->files.clear();
-                spare.push_back(std::move(done));
-                return {};
-            };
-            const auto submit = [&](std::unique_ptr<TablePart>& part) -> model::Status {
-                if (part == nullptr) {
-                    return {};
-                }
-                if (parts.full()) {
-                    TRY(take());
-                }
-                auto& files = part->family == Family::standard ? run.standard : run.brief;
-                part->file = files.size();
-                part->path = next_run_path();
-                files.push_back({part->path, {}});  // so that it is removed if this fails
-                parts.submit(std::move(part));
-                return {};
-            };
-            std::unique_ptr<TablePart> part;  // in hand
-            bool whole = true;                // all of its slice
-            // Of the family `short`, in front of what is in hand: small slices that share a file,
-            // and behind them those that may turn out to be the last ones of their reduction.
-            std::unique_ptr<TablePart> shared;
-            std::deque<std::unique_ptr<TablePart>> last;
-            const auto submit_small = [&]() -> model::Status {
-                TRY(submit(shared));
-                for (auto& one : last) {
-                    TRY(submit(one));
-                }
-                last.clear();
-                return {};
-            };
-            const auto submit_all = [&]() -> model::Status {
-                TRY(submit_small());
-                whole = false;
-                return submit(part);
-            };
-            const auto end_slice = [&]() -> model::Status {
-                if (part == nullptr || !whole || part->family == Family::standard ||
-                    part->rows.size() >= kBriefFileBytes) {
-                    return submit_all();
-                }
-                last.push_back(std::move(part));
-                if (last.size() <= kOwnFiles) {
-                    return {};
-                }
-                auto oldest = std::move(last.front());
-                last.pop_front();
-                if (shared == nullptr) {
-                    shared = std::move(oldest);
-                } else {
-                    shared->rows += oldest->rows;
-                    oldest->rows.clear();
-                    spare.push_back(std::move(oldest));
-                }
-                return shared->rows.size() >= kBriefFileBytes ? submit(shared) : model::Status{};
-            };
-            RowKey slice;  // of the row before; reduction 0: none
-            Family family = Family::standard;
-            std::string prefix;
-            while (true) {
-                TRY(rows.next());
-                if (!rows.valid()) {
-                    break;
-                }
-                const RowKey& at = rows.key();
-                if (at.reduction != slice.reduction || at.slice_end != slice.slice_end ||
-                    at.accepted_from != slice.accepted_from) {
-                    const auto next_family = family_of(at.reduction);
-                    if (family != next_family || family == Family::brief) {
-                        TRY(end_slice());
-                        whole = true;
-                    }
-                    if (at.reduction != slice.reduction) {
-                        TRY(submit_small());
-                    }
-                    slice = at;
-                    family = next_family;
-                    prefix = slice_prefix(at.reduction, at.slice_end, at.accepted_from);
-                    ++run.slices;
-                }
-                if (part == nullptr) {
-                    if (spare.empty()) {
-                        part = std::make_unique<TablePart>();
-                    } else {
-                        part = std::move(spare.back());
-                        spare.pop_back();
-                    }
-                    part->family = family;
-                }
-                part->add(prefix, at, rows.row());
-                ++run.rows;
-                if (part->rows.size() >= most) {
-                    TRY(submit_all());
-                }
-            }
-            TRY(end_slice());
-            TRY(submit_small());
-            while (!parts.empty()) {
-                TRY(take());
-            }
-            return {};
-        });
+    return make_run(number, meta,
+                    [&](PreparedRun& run, RunWriter& /*standard*/, RunWriter&) -> model::Status {
+                        RowTables tables(*this, run);
+                        while (true) {
+                            TRY(rows.next());
+                            if (!rows.valid()) {
+                                return tables.finish();
+                            }
+                            TRY(tables.add(rows.key(), rows.row()));
+                        }
+                    });
 }
 
 model::Status Store::write_table(TablePart& part) const {

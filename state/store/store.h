@@ -200,6 +200,7 @@ class Store {
  private:
     struct Held;  // a table of the view
     struct TablePart;
+    class RowTables;
     class PackingCursor;
     using Slice = std::pair<std::uint32_t, model::EventTime>;  // reduction number, end
     using HeldRows = std::vector<std::shared_ptr<const Held>>;

@@ -1,7 +1,9 @@
 """Where a state may lie, and what happens when its disk fills up."""
 
+import fcntl
 import os
 import pathlib
+import signal
 
 from harness import daemon as program
 from harness import disk
@@ -56,8 +58,10 @@ class Stall(Base):
         whole = (daemon.state / "checkpoints").glob("*/MANIFEST.json")
         manifest = max(whole, key=lambda path: int(path.parent.name.split(".")[0]))
         newest = manifest.parent
-        manifest.unlink()
-        os.mkfifo(manifest)  # whoever opens it waits, as for a dead disk
+        # Whoever opens a file that is leased to another waits, as for a dead disk.
+        self.addCleanup(signal.signal, signal.SIGIO, signal.signal(signal.SIGIO, signal.SIG_IGN))
+        lease = os.open(manifest, os.O_RDWR)
+        fcntl.fcntl(lease, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         daemon.start()
         status = daemon.wait_status(lambda status: status["restore"]["stalled_ms"] > 0, "stalled")
         self.assertEqual(status["state"], "restoring")
@@ -67,9 +71,8 @@ class Stall(Base):
         self.assertIn("no progress for", condition["reason"])
         self.assertRegex(daemon.get("/metrics")[1].decode(), r"sluice_restore_stalled_seconds\{[^}]*\} 1[0-9]")
         self.assertIn("the start is stalled", daemon.log())
-        writer = os.open(manifest, os.O_WRONLY)
-        manifest.unlink()
-        os.close(writer)
+        os.truncate(lease, 100)
+        os.close(lease)
         status = daemon.wait_ready()
         self.assertEqual(status["restore"]["stalled_ms"], 0)
         self.assertEqual([r["path"] for r in status["restore"]["rejected"]], [str(newest)])

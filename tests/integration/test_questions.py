@@ -1,6 +1,7 @@
 """What people ask about snapshots before they trust them: each answer is a test. tests/README.md names the
 others that answer, where one was there already."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -239,7 +240,11 @@ class Questions(Base):
         return pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
     def threads(self, daemon):
-        return [path.read_text().strip() for path in pathlib.Path(f"/proc/{daemon.process.pid}/task").glob("*/comm")]
+        names = []
+        for path in pathlib.Path(f"/proc/{daemon.process.pid}/task").glob("*/comm"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                names.append(path.read_text().strip())
+        return names
 
     def has_fired_as_uninterrupted(self, daemon, before):
         """What ran, and what it began from, have together what a run over everything has. Windows stay open."""
