@@ -69,7 +69,7 @@ class ScriptedReader final : public ingest::LogReader {
     ScriptedLog& log_;
 };
 
-config::Pipeline pipeline() {
+config::Pipeline two_partitions_counted() {
     config::Environment fixed;
     fixed.variable = [](std::string_view name) {
         return name == "HOME" ? std::optional<std::string>("/home/u") : std::nullopt;
@@ -130,7 +130,7 @@ class WorkerTest : public ::testing::Test {
     bool paused(std::uint32_t partition) const { return log_.partitions.at(partition).paused; }
 
     test::FakeClock clock_;
-    const config::Pipeline pipeline_ = pipeline();
+    const config::Pipeline pipeline_ = two_partitions_counted();
     const std::vector<model::Partition> table_ = {{"clicks", 0}, {"clicks", 1}, {"clicks", 2}};
     ingest::Paces paces_{1};
     ingest::DeadLettersInMemory letters_;
