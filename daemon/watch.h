@@ -1,5 +1,6 @@
-// How Kafka and the disk are, and what follows from it: input is held while the disk is short, the
-// ballast is kept or let go, a drain learns the ends of the log, new partitions are taken up.
+// How Kafka and the disk are, and what follows from it: input is held while the disk is short, and
+// from when the brokers do not know a topic until it is the one that was read; the ballast is kept
+// or let go, a drain learns the ends of the log, new partitions are taken up.
 //
 // Thread: step() one (`watch`); seen() any.
 #pragma once

@@ -1,5 +1,5 @@
 // Everything of RocksDB that differs between the releases we build with, and every option we set,
-// in one place. Only the store includes it.
+// in one place. Only the store and the offline tools include it.
 #pragma once
 
 #include <rocksdb/cache.h>
