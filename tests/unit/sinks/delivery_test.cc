@@ -140,6 +140,12 @@ TEST_F(DeliveryTest, AHashThatIsGoneIsALossOnlyIfItWasThereWhenAsked) {
     EXPECT_EQ(loss->kind, Kind::everything);
 }
 
+TEST_F(DeliveryTest, AHashThatAnotherServerBroughtAlongIsNotBelieved) {
+    const auto loss = resume(whole(), kEnd, "r2");
+    ASSERT_TRUE(loss);
+    EXPECT_EQ(loss->kind, Kind::perhaps);
+}
+
 TEST_F(DeliveryTest, AnotherServerIsNotedOnlyWhenAllIsThereAgain) {
     ASSERT_FALSE(resume(whole(), kEnd));
     auto loss = delivery.look(0, whole(), "r2", true);
@@ -194,6 +200,9 @@ TEST_F(DeliveryTest, AResetStandsOnlyOnWhatTheHandshakeSaw) {
     delivery.found(ControlHash{}, "r1");
     EXPECT_TRUE(delivery.lost_since(whole()));
     EXPECT_FALSE(delivery.lost_since(ControlHash{}));
+    ControlHash bare;
+    bare.present = true;
+    EXPECT_TRUE(delivery.lost_since(bare));
 }
 
 }  // namespace
