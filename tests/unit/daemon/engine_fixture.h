@@ -6,16 +6,15 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
-#include "config/load.h"
 #include "daemon/engine.h"
 #include "state/io/rocks_env.h"
 #include "tests/simulation/simulated_disk.h"
 #include "tests/simulation/simulated_log.h"
 #include "tests/simulation/simulated_redis.h"
+#include "tests/unit/daemon/clicks_pipeline.h"
 #include "tests/unit/fake_clock.h"
 
 namespace sluice::test {
@@ -25,7 +24,11 @@ class RunningEngine : public ::testing::Test {
  protected:
     static constexpr int kMostSteps = 200'000;
 
-    RunningEngine() : log_(1), disk_(1), redis_(1, clock_), pipeline_(load()) {
+    RunningEngine()
+        : log_(1),
+          disk_(1),
+          redis_(1, clock_),
+          pipeline_(clicks_pipeline("[state]\ndirectory = \"/state\"\n")) {
         log_.add_topic("clicks", 2);
         for (const std::int32_t partition : {0, 1}) {
             for (int i = 0; i < 3; ++i) {
@@ -99,35 +102,6 @@ class RunningEngine : public ::testing::Test {
     std::unique_ptr<rocksdb::Env> env_;
     bool running_ = false;
     std::unique_ptr<daemon::Engine> engine_;  // the first to go
-
- private:
-    static config::Pipeline load() {
-        config::Environment fixed;
-        fixed.variable = [](std::string_view name) {
-            return name == "HOME" ? std::optional<std::string>("/home/u") : std::nullopt;
-        };
-        fixed.memory_limit_bytes = 1ULL << 30;
-        config::Loaded loaded = config::load_text(R"toml(name = "clicks"
-[source]
-brokers = "localhost:9092"
-topic   = "clicks"
-start   = "earliest"
-[reduce.count]
-key    = ["user"]
-window = { tumbling = "15s" }
-values = { clicks = "count()" }
-ttl    = "1h"
-[sink]
-redis = "redis://localhost:6379/0"
-[state]
-directory = "/state"
-)toml",
-                                                  "/etc/sluice/clicks.toml", {}, fixed);
-        for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
-            ADD_FAILURE() << diagnostic.message;
-        }
-        return std::move(*loaded.pipeline);
-    }
 };
 
 }  // namespace sluice::test
