@@ -136,8 +136,7 @@ void Renderer::count_room(const Dynamic& dynamic) {
         if (place == nullptr || !depends_on_row(*place)) {
             continue;  // of what is settled
         }
-        const std::size_t growth =
-            times * (place->format == PlaceFormat::plain ? 1 : kEncodedMost);
+        const std::size_t growth = times * (place->format == PlaceFormat::plain ? 1 : kEncodedMost);
         if (place->kind == PlaceKind::key_part) {
             key_room_ += growth;
             continue;
@@ -212,8 +211,7 @@ bool Renderer::next_window() {
 }
 
 void Renderer::bind(const model::ResultBatch& batch) {
-    const bool same_kind =
-        batch.final == final_ && batch.complete == complete_ && !steps_.empty();
+    const bool same_kind = batch.final == final_ && batch.complete == complete_ && !steps_.empty();
     if (same_kind && batch.window == window_) [[likely]] {
         return;
     }
@@ -353,16 +351,14 @@ char* Renderer::write_piece(char* at, const config::Place& place, const model::R
         default: {
             char printed[model::kPrintedMax];
             const char* const end = model::print(printed, column.at(row));
-            return write_text(at, {printed, static_cast<std::size_t>(end - printed)},
-                              place.format);
+            return write_text(at, {printed, static_cast<std::size_t>(end - printed)}, place.format);
         }
     }
 }
 
 // The length stands before the word: it is written where it ends if it has as many digits as the
 // last time.
-char* Renderer::write_word(char* at, Step& step, const model::ResultBatch& batch,
-                           std::size_t row) {
+char* Renderer::write_word(char* at, Step& step, const model::ResultBatch& batch, std::size_t row) {
     const auto header = [](std::size_t digits) { return digits + 3; };
     char* word = at + header(step.digits);
     char* end = word;

@@ -116,9 +116,9 @@ TEST(Renderer, ResultsDoNotDependOnThoseBefore) {
     Renderer one(output, "p");
     std::string bytes;
     std::string expected;
-    const std::vector<model::Window> windows{{-1000, 0},      {0, 1000},     {9000, 10'000},
-                                             {10'000, 11'000}, {10'500, 11'500},
-                                             {999'000, 1'000'000}, {-12'000, -11'000}};
+    const std::vector<model::Window> windows{
+        {-1000, 0},           {0, 1000},         {9000, 10'000}, {10'000, 11'000}, {10'500, 11'500},
+        {999'000, 1'000'000}, {-12'000, -11'000}};
     for (const model::Window window : windows) {
         for (const std::size_t size : {0u, 1u, 9u, 10u, 99u, 100u, 1u, 5000u, 0u}) {
             const auto batch = batch_of(0, window, {{{std::string(size, '%')}, 7}});
@@ -133,8 +133,9 @@ TEST(Renderer, ResultsDoNotDependOnThoseBefore) {
         }
     }
     std::string_view rest = bytes;
-    const std::vector<std::string_view> last{"HSET", ":-12000:", "n", "7", "-11-", "0",
-                                             "t", "1969-12-31T23:59:49Z", "f", "1", "s", "-12000"};
+    const std::vector<std::string_view> last{"HSET", ":-12000:", "n", "7",
+                                             "-11-", "0",        "t", "1969-12-31T23:59:49Z",
+                                             "f",    "1",        "s", "-12000"};
     std::vector<std::string_view> words;
     while (const auto request = take_request(rest)) {
         if (request->front() == "HSET") {
