@@ -94,7 +94,8 @@ class RedisSink::Impl {
     }
 
     void wait(model::DurationMs timeout_ms) {
-        std::vector<pollfd> polled;
+        std::vector<pollfd>& polled = polled_;
+        polled.clear();
         polled.push_back({event_, POLLIN, 0});
         const std::int64_t now = clock_.steady_ms();
         std::int64_t until = now + timeout_ms;
@@ -112,16 +113,22 @@ class RedisSink::Impl {
         }
         const auto left = std::clamp<std::int64_t>(until - now, 0, 60'000);
         ::poll(polled.data(), polled.size(), static_cast<int>(left));
-        std::uint64_t count = 0;
-        while (::read(event_, &count, sizeof count) > 0) {
+        if ((polled.front().revents & POLLIN) != 0) {
+            // In this order: who rings in between wrote nothing, and what it rang for is there.
+            std::uint64_t count = 0;
+            [[maybe_unused]] const ssize_t taken = ::read(event_, &count, sizeof count);
+            rung_.exchange(false);
         }
     }
 
     // ---- Any thread.
 
+    // Of those that ring before the next wait only the first asks the kernel.
     void wake() {
+        if (rung_.exchange(true)) {
+            return;
+        }
         const std::uint64_t one = 1;
-        // Full only when a wake-up is pending anyway.
         [[maybe_unused]] const ssize_t written = ::write(event_, &one, sizeof one);
     }
 
@@ -1013,6 +1020,7 @@ class RedisSink::Impl {
     const std::string control_key_;
     const std::string fence_key_;
     const int event_;
+    std::atomic<bool> rung_{false};  // `event_` was written to, or will be in a moment
 
     ResultQueue queue_;  // before the lanes, which share its batches
 
@@ -1023,6 +1031,7 @@ class RedisSink::Impl {
     SinkStatistics counted_;
     std::string last_error_;
     bool dirty_ = false;
+    std::vector<pollfd> polled_;  // of wait(), for its memory
 
     Begin begin_;  // written by begin(), handed over by the phase
 
