@@ -630,8 +630,6 @@ void Store::remove_files(const PreparedRun& run) {
 
 model::Status Store::unusable(model::Error error) {
     usable_.store(false, std::memory_order_relaxed);
-    error.kind = error.kind == model::ErrorKind::corrupt ? model::ErrorKind::corrupt
-                                                         : model::ErrorKind::unavailable;
     return std::unexpected(std::move(error));
 }
 

@@ -99,9 +99,8 @@ struct LiveFile {
 
 using Discards = std::map<std::uint32_t, model::EventTime>;  // reduction number → frontier
 
-// Life:    open(), any calls, destruction. After an `unavailable` error of apply() or live_files()
-//          the database is unusable (`usable()` is false): the process starts again from a
-//          snapshot.
+// Life:    open(), any calls, destruction. After an error within RocksDB (of whatever kind) the
+//          database is unusable (`usable()` is false): the process starts again from a snapshot.
 // Thread:  write_run/apply/live_files/set_dropped: the snapshot thread. add_tables: the
 //          coordinator; it never waits for the disk. scan, windows_after: any one, typically the
 //          fire thread; they may wait for an ingest, some milliseconds. A cursor belongs to one
