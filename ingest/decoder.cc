@@ -537,21 +537,21 @@ struct Decoder::Work {
     // Shapes of documents that were met, most of them many times.
     struct Shape {
         DocumentShape layout;
-        std::vector<const Node*> wanted;
+        std::vector<std::uint32_t> columns;  // of the wanted values
     };
     std::vector<Shape> shapes;
     std::size_t fitted = 0;        // the shape of the last document that had one
     std::uint64_t learned_at = 0;  // serial
     bool learnable = false;        // the document being walked
     std::vector<DocumentShape::Value> values;
-    std::vector<const Node*> wanted_nodes;
+    std::vector<std::uint32_t> wanted_columns;
     std::vector<std::string_view> wanted_tokens;
     bool decode_by_shape();
     void note(std::string_view token, const Node* node) {
         if (learnable) {
             values.push_back({token, node != nullptr && node->column});
             if (values.back().wanted) {
-                wanted_nodes.push_back(node);
+                wanted_columns.push_back(*node->column);
             }
         }
     }
@@ -862,7 +862,7 @@ const char* Decoder::Work::document(std::string_view value) {
     const std::string_view document = scanned.copy();
     escapes = scanned.special() && document.contains('\\');
     values.clear();
-    wanted_nodes.clear();
+    wanted_columns.clear();
     learnable = !escapes && (shapes.size() < kShapes || serial - learned_at >= kLearnEvery);
 
     ondemand::document doc;
@@ -898,15 +898,14 @@ const char* Decoder::Work::document(std::string_view value) {
 
 bool Decoder::Work::decode_by_shape() {
     for (std::size_t i = 0; i < shapes.size(); ++i) {
-        const std::size_t tried = (fitted + i) % shapes.size();
-        if (!shapes[tried].layout.fits(scanned, wanted_tokens)) {
+        if (!shapes[fitted].layout.fits(scanned, wanted_tokens)) {
+            fitted = fitted + 1 == shapes.size() ? 0 : fitted + 1;
             continue;
         }
-        fitted = tried;
-        const auto& nodes = shapes[tried].wanted;
-        for (std::size_t k = 0; k < nodes.size(); ++k) {
+        const auto& columns = shapes[fitted].columns;
+        for (std::size_t k = 0; k < columns.size(); ++k) {
             const std::string_view token = wanted_tokens[k];
-            const std::uint32_t column = *nodes[k]->column;
+            const std::uint32_t column = columns[k];
             switch (token.front()) {
                 case '"':
                     set_text(column,
@@ -929,7 +928,7 @@ bool Decoder::Work::decode_by_shape() {
 
 // Documents of equal shape come in long runs, or a few shapes take turns.
 void Decoder::Work::learn(std::string_view document) {
-    Shape shape{DocumentShape(document, values), wanted_nodes};
+    Shape shape{DocumentShape(document, values), wanted_columns};
     learned_at = serial;
     if (shapes.size() < kShapes) {
         fitted = shapes.size();

@@ -200,6 +200,7 @@ void ScannedDocument::take(std::string_view document) {
     const Found found = look(source_, size_, copy_.data(), quotes_.data());
     std::memset(copy_.data() + behind, ' ', padding_);
     quotes_[found.quotes] = static_cast<std::uint32_t>(behind);
+    quote_count_ = found.quotes;
     special_ = found.special;
     high_ = found.high;
 }
@@ -279,6 +280,15 @@ DocumentShape::DocumentShape(std::string_view document, std::span<const Value> v
         at = value.token.data() + value.token.size();
     }
     add_gap({at, document.data() + document.size()}, false);
+    learn_texts(document, values);
+}
+
+DocumentShape::Chunk DocumentShape::chunk_of(std::string_view bytes) {
+    Chunk chunk{};
+    bytes.copy(reinterpret_cast<char*>(chunk.bytes.data()), sizeof chunk.bytes);
+    std::memset(chunk.ignored.data(), 0xff, sizeof chunk.ignored);
+    std::memset(chunk.ignored.data(), 0, std::min(bytes.size(), sizeof chunk.ignored));
+    return chunk;
 }
 
 void DocumentShape::add_gap(std::string_view bytes, bool wanted) {
@@ -286,14 +296,33 @@ void DocumentShape::add_gap(std::string_view bytes, bool wanted) {
     Gap gap{static_cast<std::uint32_t>(chunks_.size()), 0, static_cast<std::uint32_t>(bytes.size()),
             static_cast<std::uint32_t>(std::ranges::count(bytes, '"')), wanted};
     for (std::size_t at = 0; at < bytes.size(); at += sizeof(Chunk::bytes), ++gap.chunks) {
-        const std::size_t size = std::min(bytes.size() - at, sizeof(Chunk::bytes));
-        Chunk chunk{};
-        std::memcpy(chunk.bytes.data(), bytes.data() + at, size);
-        std::memset(chunk.ignored.data(), 0xff, sizeof chunk.ignored);
-        std::memset(chunk.ignored.data(), 0, size);
-        chunks_.push_back(chunk);
+        chunks_.push_back(chunk_of(bytes.substr(at)));
     }
     gaps_.push_back(gap);
+}
+
+void DocumentShape::learn_texts(std::string_view document, std::span<const Value> values) {
+    const char* at = document.data();
+    const auto add = [&](const char* end, bool wanted) {
+        const std::string_view bytes(at, end);
+        const auto quotes = static_cast<std::uint32_t>(std::ranges::count(bytes, '"'));
+        constexpr std::size_t kHalf = sizeof(Chunk::bytes);
+        texts_.push_back({{chunk_of(bytes), chunk_of(bytes.substr(std::min(bytes.size(), kHalf)))},
+                          static_cast<std::uint32_t>(bytes.size()),
+                          quotes,
+                          wanted});
+        text_quotes_ += quotes;
+        return bytes.size() <= 2 * kHalf;
+    };
+    bool all = true;
+    for (const Value& value : values) {
+        all = all && value.token.starts_with('"') && add(value.token.data() + 1, value.wanted);
+        at = value.token.data() + value.token.size();
+    }
+    text_quotes_ += values.size();  // the closing ones
+    if (!all || !add(document.data() + document.size(), false)) {
+        texts_.clear();
+    }
 }
 
 inline bool DocumentShape::is_at(const Chunk& chunk, const char* at) {
@@ -323,14 +352,48 @@ inline bool DocumentShape::is_at(const Gap& gap, const ScannedDocument& document
     return true;
 }
 
-bool DocumentShape::fits(const ScannedDocument& document,
-                         std::vector<std::string_view>& wanted) const {
-    if (document.special()) {
+inline bool DocumentShape::is_at(const TextGap& gap, const char* at) {
+#ifdef __SSE2__
+    const auto equal_at = [at](const Chunk& chunk, std::size_t offset) {
+        const __m128i expected = _mm_load_si128(reinterpret_cast<const __m128i*>(&chunk.bytes));
+        const __m128i ignored = _mm_load_si128(reinterpret_cast<const __m128i*>(&chunk.ignored));
+        const __m128i there = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + offset));
+        return _mm_or_si128(_mm_cmpeq_epi8(expected, there), ignored);
+    };
+    const __m128i equal =
+        _mm_and_si128(equal_at(gap.chunks[0], 0), equal_at(gap.chunks[1], sizeof(Chunk::bytes)));
+    return _mm_movemask_epi8(equal) == 0xffff;
+#else
+    return is_at(gap.chunks[0], at) && is_at(gap.chunks[1], at + sizeof(Chunk::bytes));
+#endif
+}
+
+// Where a document has as many quotes as the learned one, the number of the quote that closes a
+// value is known. Up to there the quotes are those of the gaps that were compared and of the values
+// between them, so it is the first one behind the value's beginning.
+bool DocumentShape::fits_texts(const ScannedDocument& document, std::string_view* wanted) const {
+    if (document.quotes() != text_quotes_) {
         return false;
     }
+    std::size_t at = 0;
+    std::size_t quotes = 0;  // before `at`
+    const TextGap* gap = texts_.data();
+    for (const TextGap* const last = gap + texts_.size() - 1; gap != last; ++gap) {
+        if (!is_at(*gap, document.bytes(at))) {
+            return false;
+        }
+        const std::size_t token = at + gap->size - 1;
+        quotes += gap->quotes;
+        at = document.quote(quotes++) + 1;
+        if (gap->wanted) {
+            *wanted++ = document.view(token, at);
+        }
+    }
+    return at + gap->size == document.size() && is_at(*gap, document.bytes(at));
+}
+
+bool DocumentShape::fits_any(const ScannedDocument& document, std::string_view* wanted) const {
     const std::size_t end = document.size();
-    wanted.resize(wanted_);
-    std::string_view* next_wanted = wanted.data();
     std::size_t at = 0;
     std::size_t quotes = 0;  // before `at`
     for (const Gap* gap = gaps_.data();; ++gap) {
@@ -360,10 +423,21 @@ bool DocumentShape::fits(const ScannedDocument& document,
             at += static_cast<std::size_t>(behind - rest.data());
         }
         if (gap->wanted) {
-            *next_wanted++ = document.view(token, at);
+            *wanted++ = document.view(token, at);
         }
     }
-    return at == end && (document.ascii() || simdjson::validate_utf8(document.copy()));
+    return at == end;
+}
+
+bool DocumentShape::fits(const ScannedDocument& document,
+                         std::vector<std::string_view>& wanted) const {
+    if (document.special()) {
+        return false;
+    }
+    wanted.resize(wanted_);
+    const bool fit = (!texts_.empty() && fits_texts(document, wanted.data())) ||
+                     fits_any(document, wanted.data());
+    return fit && (document.ascii() || simdjson::validate_utf8(document.copy()));
 }
 
 }  // namespace sluice::ingest

@@ -34,7 +34,7 @@ bool is_json_number(std::string_view text);
 // Thread:  one.
 class ScannedDocument {
  public:
-    static constexpr std::size_t kReadable = 16;  // bytes behind a view
+    static constexpr std::size_t kReadable = 32;  // bytes behind a view
 
     // `padding`: how many bytes behind the copy must be readable; they are blanks.
     explicit ScannedDocument(std::size_t padding) : padding_(padding) {}
@@ -56,6 +56,7 @@ class ScannedDocument {
     // Where the number-th quote is, from 0; at or behind the end: there are not so many. At most
     // one more may be asked for than there are.
     std::size_t quote(std::size_t number) const { return quotes_[number]; }
+    std::size_t quotes() const { return quote_count_; }
 
  private:
     const std::size_t padding_;
@@ -63,6 +64,7 @@ class ScannedDocument {
     std::size_t size_ = 0;
     std::string copy_;                   // may be longer
     std::vector<std::uint32_t> quotes_;  // where they are, and one behind the end
+    std::size_t quote_count_ = 0;
     bool special_ = false;
     bool high_ = false;
 };
@@ -97,10 +99,25 @@ class DocumentShape {
         std::array<std::uint64_t, 2> bytes;
         std::array<std::uint64_t, 2> ignored;
     };
+    // The same where every value is a text and no gap is long, which is usual enough to be asked
+    // first. The opening quote of the value behind it belongs to the gap.
+    struct TextGap {
+        std::array<Chunk, 2> chunks;
+        std::uint32_t size;
+        std::uint32_t quotes;
+        bool wanted;
+    };
+    static Chunk chunk_of(std::string_view bytes);
     void add_gap(std::string_view bytes, bool wanted);
     static bool is_at(const Chunk& chunk, const char* at);
+    static bool is_at(const TextGap& gap, const char* at);
     bool is_at(const Gap& gap, const ScannedDocument& document, std::size_t at) const;
+    void learn_texts(std::string_view document, std::span<const Value> values);
+    bool fits_texts(const ScannedDocument& document, std::string_view* wanted) const;
+    bool fits_any(const ScannedDocument& document, std::string_view* wanted) const;
 
+    std::vector<TextGap> texts_;   // empty: they are not so
+    std::size_t text_quotes_ = 0;  // in all of a document
     std::vector<Gap> gaps_;
     std::vector<Chunk> chunks_;
     std::size_t wanted_ = 0;  // values

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "state/model/number.h"
@@ -694,6 +695,37 @@ TEST_F(LearnedShapes, AreNoReasonToReadADocumentDifferently) {
         documents.push_back(known.substr(0, length));
     }
     same_as_alone(documents);
+}
+
+// Where all values are texts the quotes are counted first: no byte may be mistaken for another one.
+TEST_F(LearnedShapes, OfTextsAloneAreNoReasonEither) {
+    for (const std::size_t blanks : {0u, 20u, 40u}) {
+        const std::string gap(blanks, ' ');
+        std::string known = "{" + gap + R"("time": "1700000000000",)" + gap +
+                            R"("a":"x", "geo": {"b":")" + gap + R"(", "c": "y"},)" + gap +
+                            R"("list": ["1", "22"], "longer_than_eight": ""})" + gap;
+        std::vector<std::string> documents{known, known};
+        for (std::size_t at = 0; at <= known.size(); ++at) {
+            for (const char c : {'"', 'x', '\\', '\x80'}) {
+                std::string document = known;
+                document.insert(at, 1, c);
+                documents.push_back(document);
+                document.erase(std::min(at + 1, known.size()), 1);
+                documents.push_back(document);
+            }
+            documents.push_back(known.substr(0, at));
+            documents.push_back(known.substr(0, at) + known.substr(std::min(at + 1, known.size())));
+            documents.push_back(known);
+        }
+        for (const char* value : {"null", "true", "17", "{}", "[\"\"]", "\"\"", "\"\\\"\""}) {
+            for (const char* text : {R"("1700000000000")", R"("x")", R"("y")", R"("22")"}) {
+                std::string document = known;
+                document.replace(document.find(text), std::strlen(text), value);
+                documents.push_back(document);
+            }
+        }
+        same_as_alone(documents);
+    }
 }
 
 TEST_F(LearnedShapes, AreReplacedWhenTheStreamChanges) {
