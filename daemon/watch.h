@@ -1,6 +1,6 @@
 // How Kafka and the disk are, and what follows from it: input is held while the disk is short, and
-// from when the brokers do not know a topic, or it went back, until it is the one that was read; the ballast is kept
-// or let go, a drain learns the ends of the log, new partitions are taken up.
+// from when the brokers do not know a topic, or it went back, until it is the one that was read;
+// the ballast is kept or let go, a drain learns the ends of the log, new partitions are taken up.
 //
 // Thread: step() one (`watch`); seen() any.
 #pragma once
@@ -19,7 +19,7 @@
 namespace sluice::ingest {
 class Log;
 struct LogRange;
-}
+}  // namespace sluice::ingest
 namespace sluice::state {
 class Disk;
 }

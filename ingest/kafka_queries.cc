@@ -112,9 +112,8 @@ class ProbeReader {
     model::Status open() {
         for (const Place& place : places_) {
             Topic topic(rd_kafka_topic_new(client_, place.partition.topic.c_str(), nullptr));
-            if (!topic ||
-                rd_kafka_consume_start_queue(topic.get(), place.partition.id, place.offset,
-                                             queue_.get()) != 0) {
+            if (!topic || rd_kafka_consume_start_queue(topic.get(), place.partition.id,
+                                                       place.offset, queue_.get()) != 0) {
                 return model::unavailable(to_string(place.partition) +
                                           ": cannot be read: " + text_of(rd_kafka_last_error()));
             }

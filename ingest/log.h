@@ -124,9 +124,9 @@ class LogReader {
 
     // Errors since the last call, worst first; empty when nothing happened. `unavailable`: the
     // client goes on trying by itself; `invalid`: offsets are gone (text names partition and
-    // range), or the log is another one than the one that was read: nothing more comes from that partition until it is assigned again. A broker that
-    // went away is told once, not for as long as it is away: whether the log answers now, ask
-    // Log::ranges().
+    // range), or the log is another one than the one that was read: nothing more comes from that
+    // partition until it is assigned again. A broker that went away is told once, not for as long
+    // as it is away: whether the log answers now, ask Log::ranges().
     virtual std::vector<std::pair<std::uint32_t, model::Error>> take_errors() = 0;
 };
 

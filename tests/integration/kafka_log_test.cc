@@ -451,40 +451,6 @@ TEST_F(KafkaLogTest, MissingOffsetsAreNamedExactly) {
     EXPECT_EQ(read_to_end(*r, 1).size(), 100u) << "assigned anew it goes on";
 }
 
-// A position that the log did not have, and has by the time that anybody looks: it grew, or it is
-// another one, made anew and longer already.
-TEST_F(KafkaLogTest, AfterALostPositionOnlyTheSameLogIsReadOn) {
-    const std::string topic = new_topic(2);
-    Producer producer(node->brokers());
-    const auto produce = [&](int records) {
-        for (int i = 0; i < 2 * records; ++i) {
-            producer.send(topic, {.value = std::to_string(i), .partition = i % 2});
-        }
-        producer.flush();
-    };
-    produce(10);
-    auto log = open(topic);
-    const auto hash = log->probe({{{topic, 0}, 5}}, kPatience).value().front();
-    ASSERT_TRUE(hash);
-    auto r = reader(*log, {{topic, 0}, {topic, 1}});
-    const auto lose = [&](std::uint32_t partition, Offset position) {
-        r->assign(partition, position);
-        r->remember(partition, {5, *hash});
-        for (int i = 0; i < 10'000; ++i) {
-            r->wait(1);  // returns at once when the broker's word is there
-        }
-        produce(10);
-    };
-    lose(0, 15);
-    EXPECT_EQ(read_to_end(*r, 0).size(), 5u);
-    ASSERT_EQ(errors.size(), 1u);
-    EXPECT_TRUE(errors[0].second.text.ends_with("reading starts again at offset 15"));
-    lose(1, 25);
-    EXPECT_EQ(next_error(*r, 1).second.text,
-              topic + "[1]: the record at offset 5 is another one than the one that was read: the "
-                      "topic was made anew");
-}
-
 TEST_F(KafkaLogTest, OffsetsByTime) {
     const std::string topic = new_topic(2);
     Producer producer(node->brokers());
@@ -518,7 +484,9 @@ TEST_F(KafkaLogTest, ProbesOneRecord) {
     record.has_key = record.has_value = true;
     record.key = "k";
     record.value = "v";
-    const auto probe = [&](Offset o) { return log->probe({{{topic, 0}, o}}, kPatience).value().front(); };
+    const auto probe = [&](Offset o) {
+        return log->probe({{{topic, 0}, o}}, kPatience).value().front();
+    };
     EXPECT_EQ(probe(0), probe_hash(record));
     EXPECT_NE(probe(1), probe_hash(record));
     EXPECT_TRUE(probe(1).has_value());
