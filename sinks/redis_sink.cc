@@ -367,7 +367,7 @@ class RedisSink::Impl {
             }
         }
         if (c.transport->state() != Transport::State::open) {
-            lose(c, c.transport->error());
+            lose(c, c.error.empty() ? c.transport->error() : c.error);
             return true;
         }
         if (did && c.sent == c.out.size()) {
