@@ -41,6 +41,9 @@ class SocketTransport final : public Transport {
     int descriptor_ = -1;
     int hung_up_ = 0;  // why send() failed; what was received before may still be read
     State state_ = State::closed;
+    // The last receive() took all that was there. The next one says so without asking the kernel;
+    // whoever polls in between hears of new bytes.
+    bool emptied_ = false;
     std::size_t attempt_ = 0;  // which of the host's addresses comes next
 };
 

@@ -30,8 +30,6 @@ void append_text(std::string& out, std::string_view text) {
     out.append(text);
 }
 
-void append_byte(std::string& out, std::uint8_t v) { out.push_back(static_cast<char>(v)); }
-
 void append_total(std::string& out, const ExactTotal& total) {
     append_byte(out, static_cast<std::uint8_t>(total.byte_count()));
     total.append_bytes(out);
@@ -94,25 +92,7 @@ bool replaces_maximum(const Scalar& candidate, const Scalar& current) {
     return order > 0 || (order == 0 && candidate.type < current.type);
 }
 
-void append_varint(std::string& out, std::uint64_t v) {
-    while (v >= 0x80) {
-        append_byte(out, static_cast<std::uint8_t>(0x80U | (v & 0x7fU)));
-        v >>= 7;
-    }
-    append_byte(out, static_cast<std::uint8_t>(v));
-}
-
 void append_signed(std::string& out, std::int64_t v) { append_varint(out, zigzag(v)); }
-
-void append_row_header(std::string& out, std::uint64_t rev) {
-    append_byte(out, kRowSchema);
-    append_varint(out, rev);
-}
-
-void append_count(std::string& out, std::uint64_t count) {
-    append_byte(out, static_cast<std::uint8_t>(ReductionKind::count));
-    append_varint(out, count);
-}
 
 void append_sum(std::string& out, ReductionKind kind, std::uint8_t flags, const ExactTotal& total,
                 const FloatTotal* floats, std::uint64_t count) {
@@ -159,33 +139,6 @@ void append_ordered(std::string& out, ReductionKind kind, const OrderedState& st
     append_signed(out, state.order.offset);
     append_varint(out, state.order.element);
     append_scalar(out, state.value);
-}
-
-bool RowReader::read_byte(std::uint8_t& v) {
-    if (rest_.empty()) {
-        return false;
-    }
-    v = static_cast<std::uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return true;
-}
-
-bool RowReader::read_varint(std::uint64_t& v) {
-    v = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        std::uint8_t byte = 0;
-        if (!read_byte(byte)) {
-            return false;
-        }
-        if (shift == 63 && byte > 1) {
-            return false;  // beyond 64 bits
-        }
-        v |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
-        if ((byte & 0x80U) == 0) {
-            return byte != 0 || shift == 0;  // a zero at the top is a needless byte
-        }
-    }
-    return false;
 }
 
 bool RowReader::read_signed(std::int64_t& v) {
@@ -284,23 +237,6 @@ bool RowReader::read_scalar(std::uint8_t type, Scalar& v) {
             return false;
     }
 }
-
-bool RowReader::read_header(std::uint64_t& rev) {
-    std::uint8_t schema = 0;
-    return read_byte(schema) && schema == kRowSchema && read_varint(rev);
-}
-
-bool RowReader::read_kind(ReductionKind& kind) {
-    std::uint8_t byte = 0;
-    if (!read_byte(byte) || byte < static_cast<std::uint8_t>(ReductionKind::count) ||
-        byte > static_cast<std::uint8_t>(ReductionKind::last)) {
-        return false;
-    }
-    kind = static_cast<ReductionKind>(byte);
-    return true;
-}
-
-bool RowReader::read_count(std::uint64_t& count) { return read_varint(count); }
 
 bool RowReader::read_sum(ReductionKind kind, SumState& state) {
     if (!read_byte(state.flags) || (state.flags & ~kAllFlags) != 0 ||

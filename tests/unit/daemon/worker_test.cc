@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "config/load.h"
+#include "tests/unit/daemon/clicks_pipeline.h"
 #include "tests/unit/fake_clock.h"
 
 namespace sluice::daemon {
@@ -85,31 +85,10 @@ class ScriptedReader final : public ingest::LogReader {
     ScriptedLog& log_;
 };
 
-config::Pipeline two_partitions_counted() {
-    config::Environment fixed;
-    fixed.variable = [](std::string_view name) {
-        return name == "HOME" ? std::optional<std::string>("/home/u") : std::nullopt;
-    };
-    fixed.memory_limit_bytes = 1ULL << 30;
-    config::Loaded loaded = config::load_text(R"toml(name = "clicks"
-[source]
-brokers = "localhost:9092"
-topic   = "clicks"
-start   = "earliest"
-on_null = "stop"
-[reduce.count]
-key    = ["user"]
-window = { tumbling = "15s" }
-values = { clicks = "count()" }
-ttl    = "1h"
-[sink]
-redis = "redis://localhost:6379/0"
-)toml",
-                                              "/etc/sluice/clicks.toml", {}, fixed);
-    for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
-        ADD_FAILURE() << diagnostic.message;
-    }
-    return std::move(*loaded.pipeline);
+config::Pipeline stopped_by_nulls() {
+    config::Pipeline pipeline = test::clicks_pipeline();
+    pipeline.source.on_null = config::OnError::stop;
+    return pipeline;
 }
 
 class WorkerTest : public ::testing::Test {
@@ -147,7 +126,7 @@ class WorkerTest : public ::testing::Test {
     bool paused(std::uint32_t partition) const { return log_.partitions.at(partition).paused; }
 
     test::FakeClock clock_;
-    const config::Pipeline pipeline_ = two_partitions_counted();
+    const config::Pipeline pipeline_ = stopped_by_nulls();
     const std::vector<model::Partition> table_ = {{"clicks", 0}, {"clicks", 1}, {"clicks", 2}};
     ingest::Paces paces_{1};
     ingest::DeadLettersInMemory letters_;
