@@ -39,6 +39,11 @@ int say(int exit_code, const std::string& text) {
     return exit_code;
 }
 
+// There is something to work on without a daemon. Where a pipeline never ran there is nothing.
+bool has_state(const Target& target) {
+    return !target.states.empty() && ::access(target.states.front().c_str(), F_OK) == 0;
+}
+
 // A line that overwrites itself, at a terminal only.
 class Progress {
  public:
@@ -222,8 +227,8 @@ int take(const Target& target, const SavepointOptions& options) {
     const auto answer = ask(
         target, "POST", options.name.empty() ? "/savepoint" : "/savepoint?name=" + options.name, 0);
     if (!answer) {
-        return target.by_name || target.states.empty() ? say(kExitUnreachable, answer.error().text)
-                                                       : take_offline(target, options);
+        return target.by_name || !has_state(target) ? say(kExitUnreachable, answer.error().text)
+                                                    : take_offline(target, options);
     }
     const auto taken = nlohmann::json::parse(answer->body, nullptr, false);
     if (answer->status != 200 || !taken.is_object()) {
@@ -272,7 +277,7 @@ int remove(const Target& target, const std::string& name, bool only_unfinished, 
     }
     const auto answer = ask(target, "POST", "/savepoint/delete?name=" + name, 0);
     if (!answer) {
-        if (target.states.empty()) {
+        if (!has_state(target)) {
             return say(kExitUnreachable, answer.error().text);
         }
         if (const int exit_code = remove_offline(target, name); exit_code != kExitOk) {

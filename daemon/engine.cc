@@ -208,7 +208,11 @@ bool Engine::restore_some() {
     const auto phase = restore_->step();
     if (!phase) {
         if (!source_.lacks().empty() && options_.until_end) {
-            return fail(kExitDamaged, source_.lacks());  // waiting brings nothing back
+            // Waiting brings nothing back.
+            return fail(kExitDamaged,
+                        source_.lacks() + (source_.lacks().contains(" are gone, log starts at ")
+                                               ? "; --accept-gap goes on above what is gone"
+                                               : ""));
         }
         if (phase.error().kind == model::ErrorKind::unavailable &&
             restore_->phase() == state::Restore::Phase::verify) {

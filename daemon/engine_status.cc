@@ -80,7 +80,7 @@ Found show_workers(Status& status, Engine& engine, const Coordinator::Report& re
                                   static_cast<std::uint64_t>(progress.blocked_ns)});
         status.fold_latency += progress.fold_latency;
         if (!progress.stopped.empty()) {
-            found.stopped = progress.stopped;
+            found.stopped += (found.stopped.empty() ? "" : "; ") + progress.stopped;
         }
         if (!progress.trouble.empty()) {
             found.trouble = progress.trouble;

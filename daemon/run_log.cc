@@ -19,7 +19,15 @@ void RunLog::waiting(const std::string& what) {
         return;
     }
     waiting_ = what;
-    log_warning("waiting", {{"for", what}});
+    if (what.contains(" are gone, log starts at ")) {
+        // Nobody can tell any more: what was there is gone.
+        log_warning("waiting", {{"for", what},
+                                {"hint",
+                                 "a start with --accept-gap goes on above it; no record is missing "
+                                 "if that was only markers of transactions"}});
+    } else {
+        log_warning("waiting", {{"for", what}});
+    }
 }
 
 void RunLog::conditions(const std::vector<Condition>& conditions) {

@@ -6,6 +6,9 @@ namespace sluice::daemon {
 
 namespace {
 
+// Each may bring as much as one fetch of its partition before it is stopped.
+constexpr std::size_t kProbesAtOnce = 64;
+
 void append(std::string& list, const std::string& one) { list += (list.empty() ? "" : "; ") + one; }
 
 }  // namespace
@@ -34,6 +37,7 @@ model::Status SourceCheck::has(const std::vector<const state::PartitionMeta*>& p
     lacks_.clear();
     TRY(ranges, log_.ranges(wanted, ingest::kAskTimeoutMs));
     std::string missing;
+    std::vector<const state::PartitionMeta*> compared;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         const state::PartitionMeta& partition = *partitions[i];
         const std::string gone = ingest::missing_range(wanted[i], partition.next_offset, ranges[i]);
@@ -41,12 +45,16 @@ model::Status SourceCheck::has(const std::vector<const state::PartitionMeta*>& p
             if (!options_.accept_gap || partition.next_offset >= ranges[i].begin) {
                 append(missing, gone);  // else skip_gaps()
             }
-            continue;
+        } else if (partition.probe && partition.probe->offset < ranges[i].begin) {
+            options_.say(model::to_string(partition.partition) +
+                         ": the last record that was read has expired; it cannot be compared");
+        } else if (partition.probe) {
+            compared.push_back(&partition);
         }
-        TRY(other, compare_probe(partition, ranges[i]));
-        if (!other.empty()) {
-            append(missing, other);
-        }
+    }
+    TRY(others, compare_probes(compared));
+    if (!others.empty()) {
+        append(missing, others);
     }
     if (!missing.empty()) {
         lacks_ = missing;
@@ -55,22 +63,33 @@ model::Status SourceCheck::has(const std::vector<const state::PartitionMeta*>& p
     return {};
 }
 
-model::Result<std::string> SourceCheck::compare_probe(const state::PartitionMeta& partition,
-                                                      const ingest::LogRange& range) {
-    if (!partition.probe) {
-        return std::string();
+model::Result<std::string> SourceCheck::compare_probes(
+    const std::vector<const state::PartitionMeta*>& partitions) {
+    std::string others;
+    for (std::size_t begin = 0; begin < partitions.size(); begin += kProbesAtOnce) {
+        const std::size_t end = std::min(partitions.size(), begin + kProbesAtOnce);
+        std::vector<ingest::Place> places;
+        for (std::size_t i = begin; i < end; ++i) {
+            places.push_back({partitions[i]->partition, partitions[i]->probe->offset});
+        }
+        TRY(found, log_.probe(places, ingest::kAskTimeoutMs));
+        for (std::size_t i = begin; i < end; ++i) {
+            if (const std::string other = compare_probe(*partitions[i], found[i - begin]);
+                !other.empty()) {
+                append(others, other);
+            }
+        }
     }
-    const std::string name = model::to_string(partition.partition);
-    if (partition.probe->offset < range.begin) {
-        options_.say(name + ": the last record that was read has expired; it cannot be compared");
-        return std::string();
-    }
-    TRY(found, log_.probe(partition.partition, partition.probe->offset, ingest::kAskTimeoutMs));
-    const std::string record =
-        name + ": the record at offset " + std::to_string(partition.probe->offset);
+    return others;
+}
+
+std::string SourceCheck::compare_probe(const state::PartitionMeta& partition,
+                                       const std::optional<std::uint64_t>& found) {
+    const std::string record = model::to_string(partition.partition) + ": the record at offset " +
+                               std::to_string(partition.probe->offset);
     if (!found && options_.accept_compacted) {
         options_.say(record + " is gone; accepted, the topic may be compacted");
-        return std::string();
+        return {};
     }
     if (!found) {
         return record + " is gone: the topic was made anew, or is compacted";

@@ -7,7 +7,9 @@
 // Thread: one at a time. Calls block on Kafka.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,9 +51,11 @@ class SourceCheck {
         const std::vector<ingest::LogRange>& ranges);
 
  private:
-    // Empty: the record that was read last is still there, or can be done without.
-    model::Result<std::string> compare_probe(const state::PartitionMeta& partition,
-                                             const ingest::LogRange& range);
+    // Empty: the records that were read last are still there, or can be done without.
+    model::Result<std::string> compare_probes(
+        const std::vector<const state::PartitionMeta*>& partitions);
+    std::string compare_probe(const state::PartitionMeta& partition,
+                              const std::optional<std::uint64_t>& found);
 
     ingest::Log& log_;
     const Options options_;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::int64_t kRefreshMs = 200;
 constexpr std::int64_t kNotReadyAfterMs = 5000;
+constexpr double kLeastRate = 0.01;
 
 // Trouble outside, which a start waits for.
 bool is_outside(const Condition& condition) {
@@ -67,7 +68,8 @@ bool StatusBoard::publish(Status status, bool gate_open) {
         const bool starts =
             status.state == RunState::starting || status.state == RunState::restoring;
         if (starts ? is_outside(condition)
-                   : condition.name != "paused" && status.state == RunState::running) {
+                   : condition.name != "paused" && condition.reason != kConnecting &&
+                         status.state == RunState::running) {
             status.state = RunState::degraded;
         }
     }
@@ -86,7 +88,8 @@ Rates StatusBoard::rates(std::uint64_t records, std::uint64_t results) {
         const auto rate = [&](std::uint64_t now, std::uint64_t before, double old) {
             const double current = static_cast<double>(now - std::min(now, before)) * 1000.0 /
                                    static_cast<double>(passed);
-            return 0.8 * old + 0.2 * current;
+            const double next = 0.8 * old + 0.2 * current;
+            return next < kLeastRate ? 0 : next;  // it would take minutes to get there
         };
         rates_.records_per_second = rate(records, last_records_, rates_.records_per_second);
         rates_.results_per_second = rate(results, last_results_, rates_.results_per_second);

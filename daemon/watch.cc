@@ -16,6 +16,16 @@ constexpr std::int64_t kLookForPartitionsMs = 30'000;
 
 }  // namespace
 
+// No log ends, or begins, below where it did.
+bool Watch::went_back(const std::vector<ingest::LogRange>& ranges) {
+    bool back = false;
+    for (std::size_t i = 0; i < ranges_.size() && i < ranges.size(); ++i) {
+        back |= ranges[i].begin < ranges_[i].begin || ranges[i].end < ranges_[i].end;
+    }
+    ranges_ = ranges;
+    return back;
+}
+
 void Watch::step() {
     const auto& partitions = parts_.engine.partitions();
     const std::vector<model::Partition> asked(partitions.begin(), partitions.end());
@@ -23,7 +33,10 @@ void Watch::step() {
     std::string kafka_problem = ranges ? "" : ranges.error().text;
     if (!ranges && ranges.error().kind == model::ErrorKind::invalid) {
         topic_away_ = true;
-    } else if (ranges && topic_away_) {
+    } else if (ranges && went_back(*ranges)) {
+        topic_away_ = true;  // deleted and made anew since the last look
+    }
+    if (ranges && topic_away_) {
         // There is one of that name again. What follows on where we stand may be anything.
         const auto same = parts_.engine.same_log();
         topic_away_ = !same;

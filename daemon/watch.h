@@ -1,6 +1,6 @@
 // How Kafka and the disk are, and what follows from it: input is held while the disk is short, and
-// from when the brokers do not know a topic until it is the one that was read; the ballast is kept
-// or let go, a drain learns the ends of the log, new partitions are taken up.
+// from when the brokers do not know a topic, or it went back, until it is the one that was read;
+// the ballast is kept or let go, a drain learns the ends of the log, new partitions are taken up.
 //
 // Thread: step() one (`watch`); seen() any.
 #pragma once
@@ -18,7 +18,8 @@
 
 namespace sluice::ingest {
 class Log;
-}
+struct LogRange;
+}  // namespace sluice::ingest
 namespace sluice::state {
 class Disk;
 }
@@ -54,7 +55,10 @@ class Watch {
     Seen seen() const;
 
  private:
+    bool went_back(const std::vector<ingest::LogRange>& ranges);
+
     const Parts parts_;
+    std::vector<ingest::LogRange> ranges_;  // at the last look; partitions are only added
     std::optional<std::int64_t> looked_for_partitions_ms_;
     bool topic_away_ = false;  // the brokers did not know it; nothing is read until it is the same
     mutable std::mutex mutex_;

@@ -56,6 +56,7 @@ struct Worker::Owned {
     std::vector<model::ReductionLedger> reductions;
     std::optional<model::Offset> until;
     std::string gone;
+    std::string stopped;  // not empty: the record that it stands at, and why
 
     ingest::Decoder decoder;
     ingest::DecodedBatch batch;
@@ -105,6 +106,9 @@ void Worker::own(const PartitionState& state, std::optional<model::Offset> until
     cap_ = std::max(cap_, state.time.cap);
     owned->last_arrival_ms = settings_.clock.steady_ms();
     reader_->assign(state.partition, state.next_offset);
+    if (state.probe_offset >= 0) {
+        reader_->remember(state.partition, {state.probe_offset, state.probe_hash});
+    }
     owned_.push_back(std::move(owned));
     publish();
 }
@@ -140,7 +144,8 @@ void Worker::note_blocked() {
         blocked_ns_ += turn_begun_ns_ - *blocked_since_ns_;
         blocked_since_ns_.reset();
     }
-    if (paused_.load(std::memory_order_relaxed) || !stopped_.empty()) {
+    if (paused_.load(std::memory_order_relaxed) ||
+        std::ranges::any_of(owned_, [](const auto& owned) { return !owned->stopped.empty(); })) {
         blocked_since_ns_ = turn_begun_ns_;
     }
 }
@@ -340,9 +345,6 @@ model::Offset Worker::bound(const Owned& owned) const {
 }
 
 bool Worker::read_some() {
-    if (!stopped_.empty()) {
-        stopped_.clear();  // tried again below; the same record says it again
-    }
     for (auto& [partition, error] : reader_->take_errors()) {
         trouble_ = error.text;
         for (const auto& owned : owned_) {
@@ -405,16 +407,18 @@ bool Worker::fill(Owned& owned) {
     owned.probes.clear();
     owned.handed_over_ns = replaying_ ? std::nullopt : std::optional(turn_begun_ns_);
     owned.decoder.begin(owned.batch, owned.partition, kBatchRows);
+    bool readable = false;  // the last one: what nobody can read is nothing to compare with later
     const auto taken =
         reader_->read(owned.partition, kBatchRows, [&](const ingest::Record& record) {
             owned.decoder.append(record);
-            if (replaying_) {
+            readable = record.damage.empty();
+            if (replaying_ && readable) {
                 owned.probes.emplace_back(owned.decoder.rows() - 1, owned.decoder.last_probe());
             }
             return owned.decoder.text_bytes() < kBatchTextBytes &&
                    !(owned.until && record.offset + 1 >= *owned.until);
         });
-    if (!replaying_ && owned.decoder.rows() > 0) {
+    if (!replaying_ && readable) {
         owned.probes.emplace_back(owned.decoder.rows() - 1, owned.decoder.last_probe());
     }
     owned.decoder.finish();
@@ -433,9 +437,11 @@ bool Worker::fill(Owned& owned) {
         // What lies between the last record and the end are markers and aborted records. The log
         // may drop them like any others, and then a position before them would be a gap.
         owned.next_offset = std::max(owned.next_offset, std::min(*end, bound(owned)));
-        if (!owned.quiet_since_ms) {
+        owned.end_seen = true;
+        if (reader_->behind_end_is_more(owned.partition)) {
+            owned.quiet_since_ms.reset();  // it has records; they only may not be read yet
+        } else if (!owned.quiet_since_ms) {
             owned.quiet_since_ms = now;
-            owned.end_seen = true;
         }
         return false;
     }
@@ -451,11 +457,11 @@ bool Worker::process(Owned& owned) {
     const std::size_t begin = owned.at;
     const auto first_beyond = std::lower_bound(offsets.begin() + static_cast<std::ptrdiff_t>(begin),
                                                offsets.end(), limit);
-    const auto end = static_cast<std::size_t>(first_beyond - offsets.begin());
+    auto end = static_cast<std::size_t>(first_beyond - offsets.begin());
     if (begin == end) {
         return false;
     }
-    const bool guards = owned.time.wants_cap(owned.batch, begin, end);
+    bool guards = owned.time.wants_cap(owned.batch, begin, end);
     if (!replaying_ && guards) {
         const std::int64_t now = settings_.clock.steady_ms();
         if (!cap_applied_ms_ || now - *cap_applied_ms_ >= kCapRenewalMs) {
@@ -467,8 +473,12 @@ bool Worker::process(Owned& owned) {
             return false;
         }
     }
-    if (!set_aside(owned, end)) {
-        return false;
+    if (const std::size_t stop = set_aside(owned, end); stop < end) {
+        if (stop == begin) {
+            return false;
+        }
+        end = stop;
+        guards = guards && owned.time.wants_cap(owned.batch, begin, end);
     }
 
     guarded_ |= guards;
@@ -509,6 +519,7 @@ bool Worker::process(Owned& owned) {
     if (probe != owned.probes.begin()) {
         owned.probe_offset = offsets[std::prev(probe)->first];
         owned.probe_hash = std::prev(probe)->second;
+        reader_->remember(owned.partition, {owned.probe_offset, owned.probe_hash});
     }
     records_ += end - begin;
     if (replaying_) {
@@ -521,12 +532,13 @@ bool Worker::process(Owned& owned) {
     return true;
 }
 
-// Dead letters of the rows that are about to count. False: no room for them now, nothing counts
-// yet.
-bool Worker::set_aside(Owned& owned, std::size_t end) {
+// Dead letters of the rows that are about to count. Returns the first row that may not count yet:
+// there is no room for its letter now, or it is one to stop at.
+std::size_t Worker::set_aside(Owned& owned, std::size_t end) {
     auto& letters = owned.batch.set_aside;
     const config::Source& source = settings_.pipeline.source;
     const model::Partition& partition = settings_.partitions[owned.partition];
+    owned.stopped.clear();
     auto done = letters.begin();
     for (; done != letters.end() && done->row < end; ++done) {
         const model::Offset offset = owned.batch.records.offset[done->row];
@@ -543,14 +555,14 @@ bool Worker::set_aside(Owned& owned, std::size_t end) {
             }
         }
         if (!problem.empty()) {
-            stopped_ =
+            owned.stopped =
                 model::to_string(partition) + " offset " + std::to_string(offset) + ": " + problem;
             break;
         }
     }
-    const bool all = stopped_.empty();
+    const std::size_t stop = owned.stopped.empty() ? end : done->row;
     letters.erase(letters.begin(), done);  // a letter that was taken is not written twice
-    return all;
+    return stop;
 }
 
 bool Worker::until_end_reached(const Owned& owned) const {
@@ -582,6 +594,9 @@ void Worker::publish() {
         }
         one.last_arrival_ms = owned->last_arrival_ms;
         one.gone = owned->gone;
+        if (!owned->stopped.empty()) {
+            progress.stopped += (progress.stopped.empty() ? "" : "; ") + owned->stopped;
+        }
         one.probe_offset = owned->probe_offset;
         one.probe_hash = owned->probe_hash;
         one.ledger = owned->ledger;
@@ -611,7 +626,6 @@ void Worker::publish() {
         progress.reduction_errors[r] += fold_errors_[r];
     }
     progress.guarded = guarded_;
-    progress.stopped = stopped_;
     progress.trouble = trouble_;
     progress.records = records_;
     progress.replayed_records = replayed_records_;

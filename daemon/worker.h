@@ -96,7 +96,7 @@ class Worker {
     void tell_pace();
     bool fill(Owned& owned);
     bool process(Owned& owned);
-    bool set_aside(Owned& owned, std::size_t end);
+    std::size_t set_aside(Owned& owned, std::size_t end);
     model::Offset bound(const Owned& owned) const;
     PartitionState state_of(const Owned& owned) const;
     bool until_end_reached(const Owned& owned) const;
@@ -125,7 +125,6 @@ class Worker {
     std::vector<model::ValueErrors> fold_errors_;  // by reduction
     bool guarded_ = false;                         // see WorkerProgress
     std::string trouble_;
-    std::string stopped_;
     std::uint64_t records_ = 0;
     std::uint64_t replayed_records_ = 0;
     std::int64_t turn_begun_ns_ = 0;  // steady

@@ -12,7 +12,6 @@
 #include <thread>
 
 #include "ingest/kafka_client.h"
-#include "ingest/kafka_message.h"
 #include "ingest/kafka_queries.h"
 #include "ingest/kafka_reader.h"
 #include "state/model/invariant.h"
@@ -188,57 +187,11 @@ model::Result<std::vector<Offset>> KafkaLog::offsets_at(const std::vector<Partit
         });
 }
 
-model::Result<std::optional<std::uint64_t>> KafkaLog::probe(const Partition& partition,
-                                                            Offset offset,
-                                                            std::int64_t timeout_ms) {
-    using Answer = std::optional<std::uint64_t>;
-    return shared_->within<Answer>(
-        timeout_ms, [partition, offset](rd_kafka_t* client, int timeout) -> model::Result<Answer> {
-            const Deadline deadline(timeout);
-            const Topic topic(rd_kafka_topic_new(client, partition.topic.c_str(), nullptr));
-            if (!topic || rd_kafka_consume_start(topic.get(), partition.id, offset) != 0) {
-                return model::unavailable(to_string(partition) +
-                                          ": cannot be read: " + text_of(rd_kafka_last_error()));
-            }
-            struct Stop {
-                rd_kafka_topic_t* topic;
-                std::int32_t id;
-                ~Stop() { rd_kafka_consume_stop(topic, id); }
-            } const stop{topic.get(), partition.id};
-            MessageHeaders headers;
-            std::string trouble = "no answer";
-            while (!deadline.over()) {
-                const std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)>
-                    message(rd_kafka_consume(topic.get(), partition.id,
-                                             std::min(100, deadline.left_ms())),
-                            &rd_kafka_message_destroy);
-                rd_kafka_poll(client, 0);
-                if (!message) {
-                    continue;
-                }
-                switch (message->err) {
-                    case RD_KAFKA_RESP_ERR_NO_ERROR: {
-                        if (message->offset < offset) {
-                            continue;
-                        }
-                        if (message->offset > offset) {
-                            return Answer();
-                        }
-                        Record record;
-                        fill_record(message.get(), record, headers);
-                        return Answer(probe_hash(record));
-                    }
-                    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-                    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-                    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-                    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
-                        return Answer();
-                    default:
-                        trouble = rd_kafka_message_errstr(message.get());
-                }
-            }
-            return model::unavailable(to_string(partition) + ": the record at offset " +
-                                      std::to_string(offset) + " cannot be read: " + trouble);
+model::Result<std::vector<std::optional<std::uint64_t>>> KafkaLog::probe(
+    const std::vector<Place>& places, std::int64_t timeout_ms) {
+    return shared_->within<std::vector<std::optional<std::uint64_t>>>(
+        timeout_ms, [places](rd_kafka_t* client, int timeout) {
+            return query_probes(client, places, timeout);
         });
 }
 

@@ -62,9 +62,8 @@ class KafkaLog final : public Log {
     model::Result<std::vector<model::Offset>> offsets_at(
         const std::vector<model::Partition>& partitions, model::EventTime time,
         std::int64_t timeout_ms) override;
-    model::Result<std::optional<std::uint64_t>> probe(const model::Partition& partition,
-                                                      model::Offset offset,
-                                                      std::int64_t timeout_ms) override;
+    model::Result<std::vector<std::optional<std::uint64_t>>> probe(
+        const std::vector<Place>& places, std::int64_t timeout_ms) override;
     model::Result<std::vector<std::string>> compacted_topics(std::int64_t timeout_ms) override;
     model::Result<std::unique_ptr<LogReader>> open_reader(
         const model::RestoreToken& gate, const std::vector<model::Partition>& partitions) override;

@@ -1,9 +1,11 @@
 #include "ingest/kafka_queries.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string_view>
 
+#include "ingest/kafka_message.h"
 #include "state/model/invariant.h"
 
 namespace sluice::ingest {
@@ -89,6 +91,119 @@ model::Result<std::vector<LogRange>> query_ranges(rd_kafka_t* client,
         ranges[i] = {begin[i], std::max(begin[i], end[i])};
     }
     return ranges;
+}
+
+namespace {
+
+// Partitions whose records at one offset each arrive in one queue, so that its bound is that of all
+// of them together.
+class ProbeReader {
+ public:
+    ProbeReader(rd_kafka_t* client, const std::vector<Place>& places)
+        : client_(client), places_(places), queue_(rd_kafka_queue_new(client)) {}
+    ~ProbeReader() {
+        for (std::size_t i = 0; i < open_.size(); ++i) {
+            close(i);
+        }
+    }
+    ProbeReader(const ProbeReader&) = delete;
+    ProbeReader& operator=(const ProbeReader&) = delete;
+
+    model::Status open() {
+        for (const Place& place : places_) {
+            Topic topic(rd_kafka_topic_new(client_, place.partition.topic.c_str(), nullptr));
+            if (!topic || rd_kafka_consume_start_queue(topic.get(), place.partition.id,
+                                                       place.offset, queue_.get()) != 0) {
+                return model::unavailable(to_string(place.partition) +
+                                          ": cannot be read: " + text_of(rd_kafka_last_error()));
+            }
+            index_.emplace(place.partition, open_.size());
+            open_.push_back(std::move(topic));
+        }
+        answers_.resize(places_.size());
+        return {};
+    }
+    bool done() const { return answered_ == places_.size(); }
+    const std::vector<std::optional<std::uint64_t>>& answers() const { return answers_; }
+    // Of the first place that is still open.
+    std::string trouble() const {
+        const auto open = std::ranges::find_if(open_, [](const Topic& t) { return t != nullptr; });
+        const Place& place = places_[static_cast<std::size_t>(open - open_.begin())];
+        return to_string(place.partition) + ": the record at offset " +
+               std::to_string(place.offset) + " cannot be read: " + trouble_;
+    }
+    void take(int timeout_ms) {
+        const std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)> message(
+            rd_kafka_consume_queue(queue_.get(), timeout_ms), &rd_kafka_message_destroy);
+        rd_kafka_poll(client_, 0);
+        if (!message || message->rkt == nullptr) {
+            return;
+        }
+        const auto found =
+            index_.find(Partition{rd_kafka_topic_name(message->rkt), message->partition});
+        if (found == index_.end() || !open_[found->second]) {
+            return;
+        }
+        const Offset wanted = places_[found->second].offset;
+        switch (message->err) {
+            case RD_KAFKA_RESP_ERR_NO_ERROR:
+                if (message->offset >= wanted) {
+                    if (message->offset == wanted) {
+                        Record record;
+                        fill_record(message.get(), record, headers_);
+                        answers_[found->second] = probe_hash(record);
+                    }
+                    settle(found->second);
+                }
+                return;
+            case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+            case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+            case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+            case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+                settle(found->second);
+                return;
+            default:
+                trouble_ = rd_kafka_message_errstr(message.get());
+        }
+    }
+
+ private:
+    void settle(std::size_t i) {
+        ++answered_;
+        close(i);
+    }
+    void close(std::size_t i) {
+        if (open_[i]) {
+            rd_kafka_consume_stop(open_[i].get(), places_[i].partition.id);
+            open_[i].reset();
+        }
+    }
+
+    rd_kafka_t* const client_;
+    const std::vector<Place>& places_;
+    const Queue queue_;
+    std::map<Partition, std::size_t> index_;  // position in `places_`
+    std::vector<Topic> open_;                 // null: answered
+    std::vector<std::optional<std::uint64_t>> answers_;
+    std::size_t answered_ = 0;
+    std::string trouble_ = "no answer";
+    MessageHeaders headers_;
+};
+
+}  // namespace
+
+model::Result<std::vector<std::optional<std::uint64_t>>> query_probes(
+    rd_kafka_t* client, const std::vector<Place>& places, int timeout_ms) {
+    const Deadline deadline(timeout_ms);
+    ProbeReader reader(client, places);
+    TRY(reader.open());
+    while (!reader.done()) {
+        if (deadline.over()) {
+            return model::unavailable(reader.trouble());
+        }
+        reader.take(std::min(100, deadline.left_ms()));
+    }
+    return reader.answers();
 }
 
 model::Result<std::vector<std::string>> query_compacted(rd_kafka_t* client,

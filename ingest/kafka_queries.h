@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,9 @@ model::Result<std::vector<model::Offset>> query_offsets(
 model::Result<std::vector<LogRange>> query_ranges(rd_kafka_t* client,
                                                   const std::vector<model::Partition>& partitions,
                                                   int timeout_ms);
+// What Log::probe() answers. Must not be asked on a client that reads one of the partitions.
+model::Result<std::vector<std::optional<std::uint64_t>>> query_probes(
+    rd_kafka_t* client, const std::vector<Place>& places, int timeout_ms);
 // Which of the topics have a `cleanup.policy` that compacts. A broker that does not know the
 // question, or does not answer it to us, leaves it open: that is no reason not to read.
 model::Result<std::vector<std::string>> query_compacted(rd_kafka_t* client,

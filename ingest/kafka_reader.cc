@@ -15,6 +15,37 @@ namespace sluice::ingest {
 using model::Offset;
 using model::Partition;
 
+namespace {
+
+// Empty: it can be read on from `expected`, and the record that was read last is still there.
+std::string why_not_on(rd_kafka_t* client, const Partition& partition, Offset expected,
+                       const std::optional<Probe>& probe) {
+    const auto ranges = query_ranges(client, {partition}, 10'000);
+    const std::string name = to_string(partition);
+    if (!ranges) {
+        return name + ": offset " + std::to_string(expected) +
+               " cannot be read, and the log's range is not known: " + ranges.error().text;
+    }
+    std::string missing = missing_range(partition, expected, ranges->front());
+    if (!missing.empty() || !probe || probe->offset < ranges->front().begin) {
+        return missing;
+    }
+    const auto found = query_probes(client, {{partition, probe->offset}}, 10'000);
+    const std::string record = name + ": the record at offset " + std::to_string(probe->offset);
+    if (!found) {
+        return name + ": offset " + std::to_string(expected) + " was not there, and " +
+               found.error().text;
+    }
+    if (!found->front()) {
+        return record + " is gone: the topic was made anew, or is compacted";
+    }
+    return *found->front() == probe->hash
+               ? std::string()
+               : record + " is another one than the one that was read: the topic was made anew";
+}
+
+}  // namespace
+
 model::Result<std::unique_ptr<KafkaReader>> KafkaReader::open(
     std::shared_ptr<ControlClient> shared, const std::vector<Partition>& partitions) {
     std::unique_ptr<KafkaReader> reader(new KafkaReader(std::move(shared), partitions));
@@ -74,6 +105,10 @@ void KafkaReader::assign(std::uint32_t partition, Offset next_offset) {
     open.seek_to.reset();
     open.repeats = 0;
     start(open, next_offset);
+}
+
+void KafkaReader::remember(std::uint32_t partition, const Probe& probe) {
+    open_.at(partition).probe = probe;
 }
 
 void KafkaReader::start(Open& open, Offset next_offset) {
@@ -267,25 +302,19 @@ void KafkaReader::search_on(Call& call) {
     open.seek_to = s.at;
 }
 
-// The offsets are gone. The exact range comes from the helper; until then nothing is read.
+// The brokers do not know our position. What is missing comes from the helper, or whether it is
+// still the log that was read; until then nothing is read.
 void KafkaReader::lost(std::uint32_t number, Open& open) {
     open.failed = true;
     open.end.reset();
-    shared_->post([inbox = inbox_, number, partition = open.partition,
-                   expected = open.expected](rd_kafka_t* client) {
-        const auto ranges = query_ranges(client, {partition}, 10'000);
+    shared_->post([inbox = inbox_, number, partition = open.partition, expected = open.expected,
+                   probe = open.probe](rd_kafka_t* client) {
+        const auto verdict = why_not_on(client, partition, expected, probe);
         const std::lock_guard lock(inbox->mutex);
-        if (!ranges) {
-            inbox->errors.emplace_back(
-                number, model::Error{model::ErrorKind::invalid,
-                                     to_string(partition) + ": offset " + std::to_string(expected) +
-                                         " cannot be read, and the log's range is not known: " +
-                                         ranges.error().text});
-        } else if (auto text = missing_range(partition, expected, ranges->front()); text.empty()) {
+        if (verdict.empty()) {
             inbox->again.push_back(number);
         } else {
-            inbox->errors.emplace_back(number,
-                                       model::Error{model::ErrorKind::invalid, std::move(text)});
+            inbox->errors.emplace_back(number, model::Error{model::ErrorKind::invalid, verdict});
         }
         inbox->signal();
     });
@@ -298,6 +327,21 @@ std::optional<Offset> KafkaReader::at_end(std::uint32_t partition) const {
         return std::nullopt;
     }
     return it->second.end;
+}
+
+// The fetcher asks again and again at the end, and every answer says how far the log goes beyond
+// what may be read yet.
+bool KafkaReader::behind_end_is_more(std::uint32_t partition) const {
+    const auto it = open_.find(partition);
+    if (it == open_.end() || !it->second.end) {
+        return false;
+    }
+    const Open& open = it->second;
+    std::int64_t low = 0;
+    std::int64_t high = 0;
+    return rd_kafka_get_watermark_offsets(client_, open.partition.topic.c_str(), open.partition.id,
+                                          &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+           high > *open.end;
 }
 
 void KafkaReader::set_paused(std::uint32_t partition, bool paused) {

@@ -33,9 +33,11 @@ class KafkaReader final : public LogReader, private ClientOwner {
     ~KafkaReader() override;
 
     void assign(std::uint32_t partition, model::Offset next_offset) override;
+    void remember(std::uint32_t partition, const Probe& probe) override;
     model::Result<std::size_t> read(std::uint32_t partition, std::size_t limit,
                                     const Take& take) override;
     std::optional<model::Offset> at_end(std::uint32_t partition) const override;
+    bool behind_end_is_more(std::uint32_t partition) const override;
     void set_paused(std::uint32_t partition, bool paused) override;
     void wait(std::int64_t timeout_ms) override;
     void wake() override;
@@ -64,6 +66,7 @@ class KafkaReader final : public LogReader, private ClientOwner {
         bool full = false;    // the queue came near its bound
         std::size_t mean_bytes = 256;
         std::optional<model::Offset> end;
+        std::optional<Probe> probe;  // of the last record that counts
         std::optional<Search> search;
         std::optional<model::Offset> seek_to;  // to be done outside the callback
         int repeats = 0;                       // wrong checksums since the last record

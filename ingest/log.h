@@ -70,6 +70,18 @@ struct LogRange {
         0;  // last stable offset: next offset that a read_committed consumer cannot read yet
 };
 
+// One offset of one partition.
+struct Place {
+    model::Partition partition;
+    model::Offset offset = 0;
+};
+
+// A record that was read: where it stood, and its probe_hash().
+struct Probe {
+    model::Offset offset = 0;
+    std::uint64_t hash = 0;
+};
+
 // Stands for a partition's number where an error is about the log as a whole.
 inline constexpr std::uint32_t kWholeLog = UINT32_MAX;
 
@@ -82,6 +94,9 @@ class LogReader {
     // Starts (or, for one already assigned, restarts) reading `partition` at `next_offset`. May
     // block for some milliseconds when the partition was assigned before.
     virtual void assign(std::uint32_t partition, model::Offset next_offset) = 0;
+    // The probe of the last record that counts. Where a log loses our position, it tells the log
+    // that was read from another one of the same name.
+    virtual void remember(std::uint32_t partition, const Probe& probe) = 0;
 
     // Takes records of `partition` off the queue, oldest first, and hands them to `take` until it
     // returns false, nothing is queued, or `limit` records were taken. Returns how many were taken.
@@ -94,6 +109,9 @@ class LogReader {
     // The partition's end as far as this reader knows: the broker said "no more" at this next
     // offset and nothing is queued. nullopt: not at the end, or not known.
     virtual std::optional<model::Offset> at_end(std::uint32_t partition) const = 0;
+    // At its end only because what follows belongs to a transaction that is still open: there are
+    // records on their way that are as old as the transaction.
+    virtual bool behind_end_is_more(std::uint32_t partition) const = 0;
 
     // Stops and resumes fetching (back-pressure) without losing what is queued: what is fetched
     // while paused stays within the queue's bound, and read() still hands out what is there.
@@ -106,9 +124,9 @@ class LogReader {
 
     // Errors since the last call, worst first; empty when nothing happened. `unavailable`: the
     // client goes on trying by itself; `invalid`: offsets are gone (text names partition and
-    // range): nothing more comes from that partition until it is assigned again. A broker that
-    // went away is told once, not for as long as it is away: whether the log answers now, ask
-    // Log::ranges().
+    // range), or the log is another one than the one that was read: nothing more comes from that
+    // partition until it is assigned again. A broker that went away is told once, not for as long
+    // as it is away: whether the log answers now, ask Log::ranges().
     virtual std::vector<std::pair<std::uint32_t, model::Error>> take_errors() = 0;
 };
 
@@ -132,11 +150,11 @@ class Log {
     virtual model::Result<std::vector<model::Offset>> offsets_at(
         const std::vector<model::Partition>& partitions, model::EventTime time,
         std::int64_t timeout_ms) = 0;
-    // Blocks. Hash of the record at exactly `offset`, for the probe: XXH3-64 over key, value and
-    // timestamp; nullopt: no record there.
-    virtual model::Result<std::optional<std::uint64_t>> probe(const model::Partition& partition,
-                                                              model::Offset offset,
-                                                              std::int64_t timeout_ms) = 0;
+    // Blocks. For each place (no partition twice) the hash of the record at exactly that offset:
+    // XXH3-64 over key, value and timestamp; nullopt: no record there. All are read at once, so
+    // that many partitions take hardly longer than one.
+    virtual model::Result<std::vector<std::optional<std::uint64_t>>> probe(
+        const std::vector<Place>& places, std::int64_t timeout_ms) = 0;
 
     // Blocks. Those of the configured topics that the broker compacts, which lose records in their
     // middle; empty where it cannot tell (an old broker, or no right to ask).

@@ -322,7 +322,8 @@ class RedisSink::Impl {
                 return true;
             }
         }
-        if (!check(c, c.exchange.broken("the server does not answer"))) {
+        if (auto trouble = c.exchange.broken("the server does not answer")) {
+            lose(c, c.error.empty() ? *trouble : c.error);  // what it said before it hung up
             return true;
         }
         if (moved && c.exchange.all_sent()) {

@@ -125,7 +125,10 @@ std::size_t SocketTransport::send(std::string_view bytes) {
     if (sent >= 0) {
         return static_cast<std::size_t>(sent);
     }
-    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+    if (errno == EPIPE || errno == ECONNRESET) {
+        // Whoever hangs up on us may have said why; receive() finds that, and then the end.
+        hung_up_ = errno;
+    } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
         fail("send", errno);
     }
     return 0;
@@ -143,8 +146,12 @@ std::size_t SocketTransport::receive(std::string& to, std::size_t limit) {
         code = errno;
         return before + (got > 0 ? static_cast<std::size_t>(got) : 0);
     });
-    if (got == 0) {
-        fail("the server closed the connection", 0);
+    if (got == 0 || (got < 0 && hung_up_ != 0)) {
+        if (hung_up_ != 0) {
+            fail("send", hung_up_);
+        } else {
+            fail("the server closed the connection", 0);
+        }
     } else if (got < 0 && code != EAGAIN && code != EWOULDBLOCK && code != EINTR) {
         fail("receive", code);
     } else {
@@ -158,6 +165,7 @@ void SocketTransport::close() {
         ::close(descriptor_);
         descriptor_ = -1;
     }
+    hung_up_ = 0;
     state_ = State::closed;
     emptied_ = false;
 }

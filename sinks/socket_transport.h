@@ -39,6 +39,7 @@ class SocketTransport final : public Transport {
     const Address address_;
     std::string error_;
     int descriptor_ = -1;
+    int hung_up_ = 0;  // why send() failed; what was received before may still be read
     State state_ = State::closed;
     // The last receive() took all that was there. The next one says so without asking the kernel;
     // whoever polls in between hears of new bytes.

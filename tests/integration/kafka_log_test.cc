@@ -403,8 +403,10 @@ TEST_F(KafkaLogTest, TheEndIsTheLastStableOffset) {
     r->assign(0, 0);
     EXPECT_EQ(read_to_end(*r).size(), 1u);
     EXPECT_EQ(r->at_end(0), 1);
+    EXPECT_TRUE(r->behind_end_is_more(0));
     open_one.commit();
     EXPECT_EQ(read_to_end(*r, 0, 4).size(), 2u);
+    EXPECT_FALSE(r->behind_end_is_more(0));
     EXPECT_EQ(log->ranges({{topic, 0}}, kPatience)->front().end, 4);
 }
 
@@ -482,7 +484,9 @@ TEST_F(KafkaLogTest, ProbesOneRecord) {
     record.has_key = record.has_value = true;
     record.key = "k";
     record.value = "v";
-    const auto probe = [&](Offset o) { return log->probe({topic, 0}, o, kPatience).value(); };
+    const auto probe = [&](Offset o) {
+        return log->probe({{{topic, 0}, o}}, kPatience).value().front();
+    };
     EXPECT_EQ(probe(0), probe_hash(record));
     EXPECT_NE(probe(1), probe_hash(record));
     EXPECT_TRUE(probe(1).has_value());

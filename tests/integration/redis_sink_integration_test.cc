@@ -209,6 +209,21 @@ TEST_F(RedisSinkIntegration, NoServerIsWaitedFor) {
     expect_windows(redis.client(), 2);
 }
 
+// The server says so, and hangs up while we are still talking.
+TEST_F(RedisSinkIntegration, AServerWithoutRoomForUsIsQuoted) {
+    RealRedis redis;
+    RedisClient client = redis.client();
+    client.command({"CONFIG", "SET", "maxclients", "1"});
+    const auto sink = make(redis.address());
+    EXPECT_TRUE(run(*sink, [&] { return !sink->statistics().last_error.empty(); }));
+    EXPECT_NE(sink->statistics().reason.find("max number of clients reached"), std::string::npos)
+        << sink->statistics().reason;
+    client.command({"CONFIG", "SET", "maxclients", "100"});
+    begin(*sink, Begin::Mode::reset);
+    feed(*sink, 0, 2);
+    expect_windows(redis.client(), 2);
+}
+
 TEST_F(RedisSinkIntegration, FlushAll) {
     RealRedis redis;
     auto sink = make(redis.address());

@@ -276,6 +276,11 @@ class Commands(World):
         self.assertEqual(program.command("nonsense").returncode, 64)
         self.assertEqual(program.command("run").returncode, 64)
         self.assertEqual(program.command("status", "nobody").returncode, 69)
+        never_ran = self.configure(SHORT, source=SOURCE, file="never.toml", state_directory="nowhere")
+        for words in (["savepoint", never_ran], ["savepoint", "delete", never_ran, "one"]):
+            said = program.command(*words)
+            self.assertEqual(said.returncode, 69, said.stderr)
+            self.assertIn("is not reachable", said.stderr)
         later = self.configure(SHORT.replace("{ tumbling = \"5s\" }", '{ session = "5s" }'), source=SOURCE, file="later.toml")
         said = program.command("check", later, "--offline")
         self.assertEqual(said.returncode, 78)

@@ -141,6 +141,44 @@ class EventTime(World):
         self.wait_judged(daemon)
         self.assertEqual(daemon.terminate(), 0, daemon.log_tail())
 
+    def test_what_waits_for_a_transaction_is_not_idle(self):
+        """Records of a transaction that is open for longer than `idle_after` are not late once it commits."""
+        self.kafka.create_topic(self.topic, 2)
+        config = self.configure(
+            """
+            [reduce.short]
+            key = ["user"]
+            window = { tumbling = "2s" }
+            values = { n = "count()" }
+            ttl = "none"
+            """,
+            source='timestamp = "at"\nout_of_order = "1s"\nidle_after = "500ms"',
+        )
+        daemon = self.sluice(config)
+        with (
+            self.kafka.producer(transactional_id=f"tx-{self.topic}") as slow,
+            self.kafka.producer() as producer,
+        ):
+            slow.begin()
+            for at in range(10):
+                value = json.dumps({"user": "u", "at": BEGIN + at}).encode()
+                slow.send(self.topic, value, partition=0, timestamp=BEGIN)
+            slow.flush()
+            daemon.start()
+            daemon.wait_ready()
+            for at in range(0, 60_000, 1000):
+                value = json.dumps({"user": "v", "at": BEGIN + at}).encode()
+                producer.send(self.topic, value, partition=1, timestamp=BEGIN)
+            producer.flush()
+            status = daemon.wait_status(lambda status: status["partitions"][1]["idle"], "the other one is idle")
+            self.assertFalse(status["partitions"][0]["idle"])
+            slow.commit()
+        status = daemon.wait_read(self.ends())
+        self.assertEqual(status["reductions"][0]["late"], 0)
+        daemon.wait_status(lambda status: all(p["idle"] for p in status["partitions"]), "both are idle")
+        self.assertEqual(daemon.terminate(), 0, daemon.log_tail())
+        self.finish(daemon)
+
     def test_a_partition_added_while_running(self):
         self.kafka.create_topic(self.topic, 2)
         stream = traffic.Traffic(self.random, BEGIN)

@@ -306,7 +306,8 @@ class Restart(World):
         self.assertFalse(status["ready"])
         self.assertEqual(daemon.get("/readyz")[0], 503)
         self.assertEqual(daemon.terminate(), 0)
-        self.assertIn(expected, self.refused(daemon, 65, options=["--until", "end"]))
+        self.assertIn("hint=", daemon.log())
+        self.refused(daemon, 65, expected, "--accept-gap", options=["--until", "end"])
 
     def test_an_accepted_gap_is_skipped_counted_and_kept(self):
         daemon = self.make()

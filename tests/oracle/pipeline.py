@@ -109,7 +109,7 @@ class Gathered:
             return values.to_float(total, errors)
         if any(isinstance(value, values.Dec) for value in found):
             unscaled = int(total * values.SCALE)
-            if abs(unscaled) < values.DECIMAL_BOUND:
+            if values.digits(unscaled) <= 38:  # more before the point than a decimal that is computed with
                 return values.Dec(unscaled)
         elif abs(total) < values.DECIMAL_BOUND:
             return int(total)

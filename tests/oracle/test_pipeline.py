@@ -194,6 +194,9 @@ class Reductions(unittest.TestCase):
     def test_sums_take_the_widest_type_and_are_exact(self):
         self.assertEqual(self.reduce('s = "sum(v)"', '"v":9223372036854775807', '"v":1'), {"s": "9223372036854775808"})
         self.assertEqual(self.reduce('s = "sum(v)"', '"v":1', '"v":0.10', '"v":null'), {"s": "1.1"})
+        most = '"v":' + "9" * 20
+        self.assertEqual(self.reduce('s = "sum(v)"', f"{most}.9", '"v":0.2'), {"s": "1" + "0" * 20 + ".1"})
+        self.assertEqual(self.reduce('s = "sum(v)"', f"{most}.{'9' * 18}", '"v":0.' + "0" * 17 + "2"), {"s": ""})
         self.assertEqual(self.reduce('s = "sum(v)"', '"v":1e16', '"v":1e0', '"v":-1e16'), {"s": "1"})
         self.assertEqual(self.reduce('s = "sum(v)", c = "count(v)", n = "count()"', '"v":"x"'),
                          {"s": "", "c": "1", "n": "1"})

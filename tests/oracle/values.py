@@ -190,6 +190,12 @@ def print_decimal(unscaled):
     return ("-" if unscaled < 0 else "") + text
 
 
+def digits(unscaled):
+    """How many digits a decimal is printed with; a zero before the point is none."""
+    text = print_decimal(abs(unscaled))
+    return len(text.removeprefix("0.").replace(".", ""))
+
+
 def printed(x):
     """A scalar as bytes."""
     if x is None:

@@ -107,6 +107,8 @@ class SimulatedLog::Reader final : public ingest::LogReader {
         return it->second.end_told;
     }
 
+    void remember(std::uint32_t, const ingest::Probe&) override {}
+    bool behind_end_is_more(std::uint32_t) const override { return false; }
     void set_paused(std::uint32_t partition, bool paused) override {
         open_.at(partition).paused = paused;
     }
@@ -361,24 +363,29 @@ model::Result<std::vector<Offset>> SimulatedLog::offsets_at(
     return offsets;
 }
 
-model::Result<std::optional<std::uint64_t>> SimulatedLog::probe(const Partition& partition,
-                                                                Offset offset, std::int64_t) {
+model::Result<std::vector<std::optional<std::uint64_t>>> SimulatedLog::probe(
+    const std::vector<ingest::Place>& places, std::int64_t) {
     TRY(world_->answer());
-    const PartitionLog& log = world_->log(partition);
-    if (offset < log.begin || offset >= log.end()) {
-        return std::optional<std::uint64_t>();
+    std::vector<std::optional<std::uint64_t>> hashes(places.size());
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        const PartitionLog& log = world_->log(places[i].partition);
+        const Offset offset = places[i].offset;
+        if (offset < log.begin || offset >= log.end()) {
+            continue;
+        }
+        const auto& entry = log.entries[static_cast<std::size_t>(offset)];
+        if (!entry) {
+            continue;
+        }
+        ingest::Record record;
+        record.timestamp = entry->timestamp;
+        record.has_key = entry->key.has_value();
+        record.has_value = entry->value.has_value();
+        record.key = entry->key ? std::string_view(*entry->key) : std::string_view();
+        record.value = entry->value ? std::string_view(*entry->value) : std::string_view();
+        hashes[i] = ingest::probe_hash(record);
     }
-    const auto& entry = log.entries[static_cast<std::size_t>(offset)];
-    if (!entry) {
-        return std::optional<std::uint64_t>();
-    }
-    ingest::Record record;
-    record.timestamp = entry->timestamp;
-    record.has_key = entry->key.has_value();
-    record.has_value = entry->value.has_value();
-    record.key = entry->key ? std::string_view(*entry->key) : std::string_view();
-    record.value = entry->value ? std::string_view(*entry->value) : std::string_view();
-    return std::optional(ingest::probe_hash(record));
+    return hashes;
 }
 
 model::Result<std::unique_ptr<ingest::LogReader>> SimulatedLog::open_reader(

@@ -69,9 +69,8 @@ class SimulatedLog final : public ingest::Log {
     model::Result<std::vector<model::Offset>> offsets_at(
         const std::vector<model::Partition>& partitions, model::EventTime time,
         std::int64_t timeout_ms) override;
-    model::Result<std::optional<std::uint64_t>> probe(const model::Partition& partition,
-                                                      model::Offset offset,
-                                                      std::int64_t timeout_ms) override;
+    model::Result<std::vector<std::optional<std::uint64_t>>> probe(
+        const std::vector<ingest::Place>& places, std::int64_t timeout_ms) override;
     model::Result<std::vector<std::string>> compacted_topics(std::int64_t timeout_ms) override;
     // Readers may be destroyed at any time (a crash) and must be gone before the log.
     model::Result<std::unique_ptr<ingest::LogReader>> open_reader(

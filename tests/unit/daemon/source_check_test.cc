@@ -35,9 +35,9 @@ class SourceChecks : public testing::Test {
         partition.read_from_zero = true;
         partition.incomplete_before = 7;
         partition.ledger.consumed = static_cast<std::uint64_t>(next);
-        const auto hash = log_.probe(kFirst, next - 1, 0);
-        if (hash && *hash) {
-            partition.probe = {next - 1, **hash};
+        const auto hashes = log_.probe({{kFirst, next - 1}}, 0);
+        if (hashes && hashes->front()) {
+            partition.probe = {next - 1, *hashes->front()};
         }
         return partition;
     }

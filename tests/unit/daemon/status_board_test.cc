@@ -58,6 +58,33 @@ TEST_F(StatusBoardTest, AShortTroubleDegradesAndDoesNotFlipReadiness) {
     EXPECT_EQ(board_.current().conditions[3].reason, "");
 }
 
+// As it is for a moment behind every gate and every reload.
+TEST_F(StatusBoardTest, ToConnectIsNoTrouble) {
+    all_well();
+    publish(true);
+    board_.set_condition("sink", false, std::string(kConnecting));
+    publish(true);
+    EXPECT_EQ(board_.current().state, RunState::running);
+    clock_.advance(5'000);
+    publish(true);
+    EXPECT_FALSE(board_.current().ready) << "it does not last";
+}
+
+TEST_F(StatusBoardTest, RatesBecomeZero) {
+    publish(true);
+    clock_.advance(200);
+    board_.rates(100, 10);
+    for (int i = 0; i < 100; ++i) {
+        publish(true);
+        clock_.advance(200);
+        board_.rates(100, 10);
+    }
+    publish(true);
+    clock_.advance(200);
+    EXPECT_EQ(board_.rates(100, 10).records_per_second, 0);
+    EXPECT_EQ(board_.rates(100, 10).results_per_second, 0);
+}
+
 TEST_F(StatusBoardTest, AStateIsSinceItsLastChange) {
     all_well();
     publish(true);

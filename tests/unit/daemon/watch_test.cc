@@ -60,6 +60,22 @@ TEST_F(WatchTest, ABrokerThatDoesNotAnswerHoldsNothing) {
     EXPECT_EQ(paused_now(), "");
 }
 
+// Nobody saw it away.
+TEST_F(WatchTest, ALogThatWentBackIsReadOnOnlyIfItIsTheSame) {
+    Watch watch = make_watch();
+    read_all();
+    for (int i = 0; i < 4; ++i) {
+        append(0, "one");
+        append(1, "one");
+    }
+    watch.step();
+    EXPECT_EQ(paused_now(), "");
+    log_.recreate("clicks");
+    append(0, "other");
+    watch.step();
+    EXPECT_TRUE(paused_now().starts_with("kafka: ")) << paused();
+}
+
 TEST_F(WatchTest, ATopicThatWasAwayIsReadOnOnlyIfItIsTheSame) {
     Watch watch = make_watch();
     read_all();

@@ -5,6 +5,8 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +27,10 @@ struct ScriptedLog {
         Offset next = 0;
         bool paused = false;
         int resumed = 0;
+        std::set<Offset> nulls;    // where there is no value
+        std::set<Offset> damaged;  // where nobody can read
+        bool transaction_open = false;
+        std::optional<ingest::Probe> remembered;
     };
     std::map<std::uint32_t, One> partitions;
     int waits = 0;
@@ -44,9 +50,13 @@ class ScriptedReader final : public ingest::LogReader {
         for (bool more = true; more && taken < limit && !one.queued.empty(); ++taken) {
             ingest::Record record;
             record.offset = one.next++;
+            record.first_offset = record.offset;
             record.timestamp = one.queued.front();
-            record.has_value = true;
-            record.value = R"({"user": "u1"})";
+            record.has_value = !one.nulls.contains(record.offset);
+            record.value = record.has_value ? R"({"user": "u1"})" : "";
+            if (one.damaged.contains(record.offset)) {
+                record.damage = "does not decompress";
+            }
             one.queued.pop_front();
             more = take(record);
         }
@@ -55,6 +65,12 @@ class ScriptedReader final : public ingest::LogReader {
     std::optional<Offset> at_end(std::uint32_t partition) const override {
         const auto& one = log_.partitions.at(partition);
         return one.queued.empty() ? std::optional(one.next) : std::nullopt;
+    }
+    void remember(std::uint32_t partition, const ingest::Probe& probe) override {
+        log_.partitions.at(partition).remembered = probe;
+    }
+    bool behind_end_is_more(std::uint32_t partition) const override {
+        return log_.partitions.at(partition).transaction_open;
     }
     void set_paused(std::uint32_t partition, bool paused) override {
         auto& one = log_.partitions.at(partition);
@@ -68,6 +84,12 @@ class ScriptedReader final : public ingest::LogReader {
  private:
     ScriptedLog& log_;
 };
+
+config::Pipeline stopped_by_nulls() {
+    config::Pipeline pipeline = test::clicks_pipeline();
+    pipeline.source.on_null = config::OnError::stop;
+    return pipeline;
+}
 
 class WorkerTest : public ::testing::Test {
  protected:
@@ -104,7 +126,7 @@ class WorkerTest : public ::testing::Test {
     bool paused(std::uint32_t partition) const { return log_.partitions.at(partition).paused; }
 
     test::FakeClock clock_;
-    const config::Pipeline pipeline_ = test::clicks_pipeline();
+    const config::Pipeline pipeline_ = stopped_by_nulls();
     const std::vector<model::Partition> table_ = {{"clicks", 0}, {"clicks", 1}, {"clicks", 2}};
     ingest::Paces paces_{1};
     ingest::DeadLettersInMemory letters_;
@@ -167,6 +189,52 @@ TEST_F(WorkerTest, InputOnHoldPausesEveryPartitionUntilItFlowsAgain) {
         EXPECT_FALSE(paused(partition)) << partition;
         EXPECT_EQ(log_.partitions.at(partition).resumed, 1) << partition;
     }
+}
+
+// What a record stops is its partition, and it is said for as long as it stands.
+TEST_F(WorkerTest, APartitionThatIsStoppedStopsNoOther) {
+    log_.partitions[kWaiting].nulls = {5};
+    for (const std::uint32_t partition : {kFlowing, kWaiting, kEmpty}) {
+        fill(partition, 5'000);
+    }
+    for (int i = 0; i < 20; ++i) {
+        clock_.advance(1);
+        worker_.step();
+        EXPECT_TRUE(i < 3 || worker_.progress().stopped.starts_with("clicks[1] offset 5: "))
+            << i << ": " << worker_.progress().stopped;
+    }
+    EXPECT_EQ(worker_.progress().records, 10'005u);
+}
+
+// It would be asked for at the next start, and nobody could answer.
+TEST_F(WorkerTest, WhatNobodyCanReadIsNoProbe) {
+    log_.partitions[kFlowing].damaged = {3};
+    fill(kFlowing, 3);
+    drive();
+    ASSERT_TRUE(log_.partitions[kFlowing].remembered);
+    EXPECT_EQ(log_.partitions[kFlowing].remembered->offset, 2);
+    fill(kFlowing, 1);
+    drive();
+    EXPECT_EQ(worker_.progress().partitions[0].next_offset, 4);
+    EXPECT_EQ(worker_.progress().partitions[0].probe_offset, 2);
+    fill(kFlowing, 1);
+    drive();
+    EXPECT_EQ(worker_.progress().partitions[0].probe_offset, 4);
+}
+
+TEST_F(WorkerTest, APartitionThatWaitsForATransactionIsNotQuiet) {
+    const auto quiet = [this] { return worker_.progress().partitions[0].quiet_since_ms; };
+    drive();
+    EXPECT_TRUE(quiet());
+    log_.partitions[kFlowing].transaction_open = true;
+    drive();
+    EXPECT_FALSE(quiet());
+    EXPECT_TRUE(worker_.progress().partitions[0].end_seen) << "there is nothing to read";
+    log_.partitions[kFlowing].transaction_open = false;
+    const std::int64_t before = clock_.steady_ms();
+    drive();
+    ASSERT_TRUE(quiet());
+    EXPECT_GT(*quiet(), before);
 }
 
 }  // namespace
