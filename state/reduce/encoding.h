@@ -105,16 +105,49 @@ class RowReader {
     bool read_header(std::uint64_t& rev);
     bool at_end() const { return rest_.empty(); }
     bool read_kind(config::ReductionKind& kind);
-    bool read_count(std::uint64_t& count);
+    bool read_count(std::uint64_t& count) { return read_varint(count); }
     bool read_sum(config::ReductionKind kind, SumState& state);
     bool read_extreme(ExtremeState& state);
     bool read_ordered(OrderedState& state);
 
  private:
-    bool read_byte(std::uint8_t& v);
-    bool read_varint(std::uint64_t& v);
-    bool read_signed(std::int64_t& v);
-    bool read_bytes(std::size_t size, std::string_view& v);
+    // Every row that is merged, shown or imported goes through these: calls would cost more.
+    bool read_byte(std::uint8_t& v) {
+        if (rest_.empty()) {
+            return false;
+        }
+        v = static_cast<std::uint8_t>(rest_.front());
+        rest_.remove_prefix(1);
+        return true;
+    }
+    bool read_varint(std::uint64_t& v) {
+        if (rest_.empty()) {
+            return false;
+        }
+        v = static_cast<unsigned char>(rest_.front());
+        if (v >= 0x80) {
+            return read_long_varint(v);
+        }
+        rest_.remove_prefix(1);
+        return true;
+    }
+    bool read_signed(std::int64_t& v) {
+        std::uint64_t bits = 0;
+        if (!read_varint(bits)) {
+            return false;
+        }
+        v = static_cast<std::int64_t>((bits >> 1) ^ (~(bits & 1) + 1));
+        return true;
+    }
+    bool read_bytes(std::size_t size, std::string_view& v) {
+        if (size > rest_.size()) {
+            return false;
+        }
+        v = {rest_.data(), size};
+        rest_.remove_prefix(size);
+        return true;
+    }
+    bool read_long_varint(std::uint64_t& v);  // of two bytes and more
     bool read_text(std::string_view& v);
     bool read_total(ExactTotal& total, std::size_t max_bytes);
     bool read_scalar(std::uint8_t type, model::Scalar& v);
