@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <iterator>
@@ -15,8 +14,9 @@
 
 #include "sinks/backoff.h"
 #include "sinks/control.h"
+#include "sinks/delivery.h"
+#include "sinks/exchange.h"
 #include "sinks/fence_claim.h"
-#include "sinks/outgoing.h"
 #include "sinks/refusal.h"
 #include "sinks/resp.h"
 #include "sinks/result_queue.h"
@@ -28,7 +28,6 @@
 namespace sluice::sinks {
 namespace {
 
-constexpr std::size_t kReceiveBytes = 64 << 10;
 constexpr model::DurationMs kPermissionRetryMs = 10'000;
 
 enum class Stage : std::uint8_t {
@@ -58,14 +57,12 @@ class RedisSink::Impl {
           fence_key_(fence_key(settings_.pipeline)),
           event_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
           queue_(settings_.reductions.size(), settings_.queue_rows, settings_.queue_bytes),
+          delivery_(settings_.reductions, settings_.pipeline, settings_.connections),
           fence_(settings_.owner, settings_.own_epoch) {
         INVARIANT(settings_.connections >= 1, "a sink has a connection");
-        for (const auto& output : settings_.reductions) {
-            outgoing_.push_back(std::make_unique<Outgoing>(output, settings_.pipeline));
-        }
         for (int i = 0; i < settings_.connections; ++i) {
-            connections_.push_back(std::make_unique<Connection>(
-                i, transports(i), settings_.seed * 31 + static_cast<std::uint64_t>(i)));
+            connections_.push_back(
+                std::make_unique<Connection>(i, transports(i), clock_, settings_));
         }
         counted_.since = clock_.wall_ms();
         counted_.reason = "connecting";
@@ -97,7 +94,8 @@ class RedisSink::Impl {
     }
 
     void wait(model::DurationMs timeout_ms) {
-        std::vector<pollfd> polled;
+        std::vector<pollfd>& polled = polled_;
+        polled.clear();
         polled.push_back({event_, POLLIN, 0});
         const std::int64_t now = clock_.steady_ms();
         std::int64_t until = now + timeout_ms;
@@ -105,26 +103,32 @@ class RedisSink::Impl {
             if (const auto timer = next_timer(*c)) {
                 until = std::min(until, *timer);
             }
-            const int descriptor = c->transport->descriptor();
+            const int descriptor = c->exchange.descriptor();
             if (descriptor < 0) {
                 continue;
             }
-            const bool write = c->stage == Stage::connecting || c->sent < c->out.size();
             polled.push_back(
-                {descriptor, static_cast<short>(write ? POLLIN | POLLOUT : POLLIN), 0});
+                {descriptor,
+                 static_cast<short>(c->exchange.wants_to_write() ? POLLIN | POLLOUT : POLLIN), 0});
         }
         const auto left = std::clamp<std::int64_t>(until - now, 0, 60'000);
         ::poll(polled.data(), polled.size(), static_cast<int>(left));
-        std::uint64_t count = 0;
-        while (::read(event_, &count, sizeof count) > 0) {
+        if ((polled.front().revents & POLLIN) != 0) {
+            // In this order: who rings in between wrote nothing, and what it rang for is there.
+            std::uint64_t count = 0;
+            [[maybe_unused]] const ssize_t taken = ::read(event_, &count, sizeof count);
+            rung_.exchange(false);
         }
     }
 
     // ---- Any thread.
 
+    // Of those that ring before the next wait only the first asks the kernel.
     void wake() {
+        if (rung_.exchange(true)) {
+            return;
+        }
         const std::uint64_t one = 1;
-        // Full only when a wake-up is pending anyway.
         [[maybe_unused]] const ssize_t written = ::write(event_, &one, sizeof one);
     }
 
@@ -137,7 +141,8 @@ class RedisSink::Impl {
 
     void begin(Begin begin) {
         INVARIANT(phase() == SinkPhase::greeted, "begin() follows the handshake, once");
-        INVARIANT(begin.acknowledged.size() == outgoing_.size(), "one frontier per reduction");
+        INVARIANT(begin.acknowledged.size() == settings_.reductions.size(),
+                  "one frontier per reduction");
         queue_.begin(begin.acknowledged);
         begin_ = std::move(begin);
         phase_.store(SinkPhase::beginning, std::memory_order_release);
@@ -182,22 +187,17 @@ class RedisSink::Impl {
 
  private:
     struct Connection {
-        Connection(int n, std::unique_ptr<Transport> t, std::uint64_t seed)
-            : number(n), transport(std::move(t)), backoff(seed) {}
+        Connection(int n, std::unique_ptr<Transport> transport, const model::Clock& clock,
+                   const SinkSettings& settings)
+            : number(n),
+              exchange(std::move(transport), clock, settings.reply_timeout_ms),
+              backoff(settings.seed * 31 + static_cast<std::uint64_t>(n)) {}
 
         const int number;
-        std::unique_ptr<Transport> transport;
+        Exchange exchange;
         Backoff backoff;
-        ReplyReader reader;
         Stage stage = Stage::closed;
-        std::string out;  // the request on its way
-        std::size_t sent = 0;
-        std::string in;
-        std::size_t expected = 0;  // replies of it
-        std::size_t received = 0;
-        std::int64_t deadline = 0;   // for the next byte
-        std::int64_t retry_at = 0;   // when closed or held
-        std::int64_t last_used = 0;  // when the last exchange ended
+        std::int64_t retry_at = 0;  // when closed or held
         HeldFor held_for = HeldFor::claim;
         bool greeted = false;     // AUTH and SELECT are done
         bool arrived = false;     // through the handshake of this connection
@@ -234,10 +234,6 @@ class RedisSink::Impl {
     void set_phase(SinkPhase phase) { phase_.store(phase, std::memory_order_release); }
     bool running() const { return phase() == SinkPhase::running; }
 
-    bool owns(const Connection& c, std::size_t lane) const {
-        return lane % connections_.size() == static_cast<std::size_t>(c.number);
-    }
-
     // ---- Input
 
     bool take_inbox() {
@@ -247,12 +243,9 @@ class RedisSink::Impl {
         auto taken = queue_.take();
         for (auto& item : taken) {
             if (item.batch != nullptr) {
-                barrier_pushed_ = std::max(barrier_pushed_, item.batch->barrier);
-                auto& outgoing = *outgoing_[item.batch->reduction];
-                outgoing.add(std::move(item.batch));
+                delivery_.add(std::move(item.batch));
             } else {
-                outgoing_[item.reduction]->add_end(item.end);
-                move_frontier(item.reduction);
+                dirty_ |= delivery_.add_end(item.reduction, item.end);
             }
         }
         return !taken.empty();
@@ -267,28 +260,18 @@ class RedisSink::Impl {
                 if (now < c.retry_at || (c.number > 0 && !running())) {
                     return false;
                 }
-                c.transport->connect();
-                c.reader.reset();
-                c.out.clear();
-                c.sent = 0;
+                c.exchange.connect();
                 c.stage = Stage::connecting;
-                c.deadline = now + settings_.reply_timeout_ms;
                 return true;
             case Stage::connecting:
-                switch (c.transport->state()) {
-                    case Transport::State::open:
-                        return start_claim(c);
-                    case Transport::State::closed:
-                        lose(c, c.transport->error());
-                        return true;
-                    case Transport::State::connecting:
-                        break;
+                if (c.exchange.state() == Transport::State::open) {
+                    return start_claim(c);
                 }
-                return check_deadline(c, "connecting takes too long");
+                return !check(c, c.exchange.broken("connecting takes too long"));
             case Stage::refusing:
                 return hand_over_dead_letters(c);
             case Stage::held:
-                if (!check_alive(c)) {
+                if (!check(c, c.exchange.broken_while_idle())) {
                     return true;
                 }
                 if (now < c.retry_at) {
@@ -300,7 +283,7 @@ class RedisSink::Impl {
                 send_again(c);
                 return true;
             case Stage::ready:
-                if (!check_alive(c)) {
+                if (!check(c, c.exchange.broken_while_idle())) {
                     return true;
                 }
                 return use(c);
@@ -313,84 +296,53 @@ class RedisSink::Impl {
         return false;
     }
 
-    // A connection that nobody asked anything has nothing to say.
-    bool check_alive(Connection& c) {
-        c.in.clear();
-        if (c.transport->receive(c.in, kReceiveBytes) > 0) {
-            lose(c, "a reply that nobody asked for");
-            return false;
+    // True: nothing is wrong with the connection.
+    bool check(Connection& c, const std::optional<std::string>& trouble) {
+        if (trouble) {
+            lose(c, *trouble);
         }
-        if (c.transport->state() != Transport::State::open) {
-            lose(c, c.transport->error());
-            return false;
-        }
-        return true;
-    }
-
-    bool check_deadline(Connection& c, std::string_view what) {
-        if (clock_.steady_ms() < c.deadline) {
-            return false;
-        }
-        lose(c, std::string(what) + " (no answer within " +
-                    std::to_string(settings_.reply_timeout_ms) + " ms)");
-        return true;
+        return !trouble;
     }
 
     // Sends, receives and looks at replies, as far as that goes now.
     bool converse(Connection& c) {
-        bool did = false;
-        if (c.sent < c.out.size()) {
-            const std::size_t sent = c.transport->send(std::string_view(c.out).substr(c.sent));
-            c.sent += sent;
-            did = sent > 0;
-        }
-        c.in.clear();
-        if (c.transport->receive(c.in, kReceiveBytes) > 0) {
-            did = true;
-            c.deadline = clock_.steady_ms() + settings_.reply_timeout_ms;
-            c.reader.feed(c.in);
-            while (true) {
-                const auto reply = c.reader.next();
-                if (!reply) {
-                    lose(c, reply.error().text);
-                    return true;
-                }
-                if (*reply == nullptr) {
-                    break;
-                }
-                take_reply(c, **reply);
-                if (++c.received == c.expected) {
-                    c.last_used = clock_.steady_ms();
-                    finish(c);
-                    return true;
-                }
+        const bool moved = c.exchange.move();
+        while (true) {
+            const auto reply = c.exchange.next();
+            if (!reply) {
+                lose(c, reply.error().text);
+                return true;
+            }
+            if (*reply == nullptr) {
+                break;
+            }
+            take_reply(c, **reply);
+            if (c.exchange.last()) {
+                finish(c);
+                return true;
             }
         }
-        if (c.transport->state() != Transport::State::open) {
-            lose(c, c.transport->error());
+        if (!check(c, c.exchange.broken("the server does not answer"))) {
             return true;
         }
-        if (did && c.sent == c.out.size()) {
+        if (moved && c.exchange.all_sent()) {
             prepare(c);  // while the server works
         }
-        return check_deadline(c, "the server does not answer") || did;
+        return moved;
     }
 
-    void exchange(Connection& c, Stage stage, std::size_t replies) {
+    static void send(Connection& c, Stage stage, std::size_t replies) {
         c.stage = stage;
-        c.expected = replies;
-        c.received = 0;
-        c.sent = c.transport->send(c.out);
-        c.deadline = clock_.steady_ms() + settings_.reply_timeout_ms;
+        c.exchange.send(replies);
     }
 
     void take_reply(Connection& c, const Reply& reply) {
-        const std::size_t i = c.received;
+        const std::size_t i = c.exchange.position();
+        const bool last = c.exchange.last();
         if (c.stage == Stage::busy) {
             c.replies.take(reply, i);
             return;
         }
-        const bool last = i + 1 == c.expected;
         if (c.stage == Stage::taking && last) {
             // Servers may forbid INFO; then a fail-over is noticed by its lost data only.
             c.info = reply.is_error() ? std::string() : std::string(reply.text());
@@ -455,8 +407,7 @@ class RedisSink::Impl {
         c.auth_error = false;
         c.with_auth = false;
         c.fence.reset();
-        c.out.clear();
-        RequestWriter writer(c.out);
+        RequestWriter writer = c.exchange.request();
         std::size_t replies = 3;
         if (!c.greeted && settings_.password) {
             const auto password = settings_.password();
@@ -480,7 +431,7 @@ class RedisSink::Impl {
         writer.command({"UNWATCH"});
         writer.command({"WATCH", fence_key_});
         writer.command({"GET", fence_key_});
-        exchange(c, Stage::claiming, replies);
+        send(c, Stage::claiming, replies);
         return true;
     }
 
@@ -497,8 +448,7 @@ class RedisSink::Impl {
             return;
         }
         c.claim = std::move(*claim);
-        c.out.clear();
-        RequestWriter writer(c.out);
+        RequestWriter writer = c.exchange.request();
         writer.command({"MULTI"});
         writer.command({"SET", fence_key_, c.claim.value});
         writer.command({"HGETALL", control_key_});
@@ -508,8 +458,8 @@ class RedisSink::Impl {
         writer.command({"INFO", "replication"});
         c.error.clear();
         c.executed.reset();
-        c.established_when_asked = established_;
-        exchange(c, Stage::taking, 7);
+        c.established_when_asked = delivery_.established();
+        send(c, Stage::taking, 7);
     }
 
     void finish_taking(Connection& c) {
@@ -564,8 +514,7 @@ class RedisSink::Impl {
             case SinkPhase::connecting:
             case SinkPhase::greeted:
             case SinkPhase::beginning: {
-                found_ = control;
-                replication_ = std::move(replication);
+                delivery_.found(control, std::move(replication));
                 if (phase() == SinkPhase::connecting) {
                     const std::scoped_lock lock(mutex_);
                     handshake_ = std::move(control);
@@ -574,7 +523,12 @@ class RedisSink::Impl {
                 break;
             }
             case SinkPhase::running:
-                compare(c, control, replication);
+                if (auto loss =
+                        delivery_.look(c.number, control, replication, c.established_when_asked)) {
+                    rewind(c, control, replication, std::move(*loss));
+                } else {
+                    drop_executed(c);
+                }
                 break;
             case SinkPhase::fenced:
             case SinkPhase::refused:
@@ -582,168 +536,40 @@ class RedisSink::Impl {
         }
     }
 
-    // What a connection found when it came back against what we know to have written.
-    void compare(Connection& c, const ControlHash& control, const std::string& replication) {
-        const bool foreign = control.present && control.lineage != lineage_;
-        if (c.established_when_asked && !control.present) {
-            rewind(c, control, replication, Loss::everything, "Redis lost the control hash");
-            return;
-        }
-        if (foreign && (c.established_when_asked || c.number == 0)) {
-            rewind(c, control, replication, Loss::everything,
-                   "Redis came back with the state of another lineage");
-            return;
-        }
-        if (!replication.empty() && !replication_.empty() && replication != replication_) {
-            rewind(c, control, replication, Loss::perhaps,
-                   "Redis failed over or was restarted: another replication id");
-            return;
-        }
-        for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
-            const auto& outgoing = *outgoing_[r];
-            for (std::size_t lane = 0; lane < model::kLanes; ++lane) {
-                const auto& written = outgoing.lanes[lane].written;
-                if (owns(c, lane) && written && found_mark(control, outgoing.id, lane) < written) {
-                    rewind(c, control, replication, Loss::some,
-                           "Redis lost results of '" + outgoing.id + "'");
-                    return;
-                }
-            }
-            if (c.number == 0 && outgoing.frontier_exists &&
-                found_frontier(control, outgoing.id) < outgoing.frontier_written) {
-                rewind(c, control, replication, Loss::some,
-                       "Redis lost the frontier of '" + outgoing.id + "'");
-                return;
-            }
-        }
-        if (c.number == 0 && control.present) {
-            // The reply to the transaction that wrote it may have been lost.
-            established_ = true;
-            wipe_ = false;
-            barrier_written_ = control.barrier;
-        }
-        read_lanes(c, control);
-    }
-
-    static std::optional<LaneMark> found_mark(const ControlHash& control, const std::string& id,
-                                              std::size_t lane) {
-        const auto at = control.lanes.find(id);
-        return at == control.lanes.end() ? std::nullopt : at->second[lane];
-    }
-    static model::EventTime found_frontier(const ControlHash& control, const std::string& id) {
-        const auto at = control.frontiers.find(id);
-        return at == control.frontiers.end() ? model::kBeforeAll : at->second;
-    }
-
-    // The lanes of `c` go on from where Redis has them; the control connection does so for what
-    // it writes as well.
-    void read_lanes(Connection& c, const ControlHash& control) {
-        const bool ours = control.present && control.lineage == lineage_;
-        for (auto& outgoing : outgoing_) {
-            for (std::size_t i = 0; i < model::kLanes; ++i) {
-                Lane& lane = outgoing->lanes[i];
-                auto found = ours ? found_mark(control, outgoing->id, i) : std::nullopt;
-                if (!owns(c, i)) {
-                    // What its own connection must find at least when it comes to look.
-                    if (!lane.known && !lane.written) {
-                        lane.written = std::move(found);
-                    }
-                    continue;
-                }
-                lane.written = std::move(found);
-                if (!lane.known) {
-                    lane.skip = outgoing->skip_found ? lane.written : std::nullopt;
-                } else if (!outgoing->idempotent) {
-                    // What was on its way when the connection broke may have been executed.
-                    lane.skip = lane.written;
-                }
-                lane.known = true;
-            }
-            if (c.number == 0) {
-                read_frontier(*outgoing, control, ours);
-            }
-        }
-        if (c.current) {
-            drop_executed(c);
-        }
-    }
-
-    static void read_frontier(Outgoing& outgoing, const ControlHash& control, bool ours) {
-        outgoing.frontier_exists = ours && control.frontiers.contains(outgoing.id);
-        outgoing.frontier_written = ours ? found_frontier(control, outgoing.id) : model::kBeforeAll;
-    }
-
     // What of the transaction whose reply was lost was executed is done.
     void drop_executed(Connection& c) {
-        const std::size_t dropped = c.current->drop_executed(outgoing_);
+        const std::size_t dropped = c.current ? c.current->drop_executed(delivery_.outgoings()) : 0;
         if (dropped == 0) {
             return;
         }
         queue_.done(dropped);
         counted_.results += dropped;
         dirty_ = true;
-        move_frontiers();
+        delivery_.move_frontiers();
         if (c.current->rows.empty()) {
             c.current.reset();
         }
     }
 
-    enum class Loss : std::uint8_t {
-        everything,  // nothing of what is in Redis counts
-        some,        // what is there is a prefix of what we wrote
-        perhaps,     // another server: what is there may be right
-    };
-
     void rewind(Connection& cause, const ControlHash& control, const std::string& replication,
-                Loss loss, std::string reason) {
-        if (!control.present || control.lineage != lineage_) {
-            loss = Loss::everything;  // also where we had not yet written the hash ourselves
-        }
+                Delivery::Loss loss) {
         Rewind rewind;
-        rewind.reason = std::move(reason);
-        if (loss == Loss::perhaps) {
-            resent_.resize(outgoing_.size(), model::kBeforeAll);
-        } else if (loss == Loss::everything) {
-            resent_.clear();
-        }
-        for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
-            auto& outgoing = *outgoing_[r];
-            model::EventTime from = model::kBeforeAll;
-            if (loss == Loss::some) {
-                from = std::min(outgoing.acknowledged, found_frontier(control, outgoing.id));
-            }
-            if (loss == Loss::perhaps) {
-                resent_[r] = std::max(resent_[r], outgoing.acknowledged);
-            }
-            rewind.from.push_back(from);
-            outgoing.acknowledged = from;
-            outgoing.clear(from);
-            // A server that may have lost single writes cannot be believed about its marks, but
-            // sending twice is worse where it counts.
-            outgoing.skip_found = loss != Loss::perhaps || !outgoing.idempotent;
-            read_frontier(outgoing, control, loss != Loss::everything);
-        }
-        established_ = loss != Loss::everything;
-        wipe_ = !established_;
-        barrier_written_ = established_ ? control.barrier : 0;
-        if (!replication.empty()) {
-            replication_ = replication;
-        }
+        rewind.reason = std::move(loss.reason);
+        rewind.from = delivery_.lose(loss.kind, cause.number, control, replication);
         for (auto& c : connections_) {
             c->current.reset();
             c->next.reset();
             c->dead_letters.clear();
             if (c->number != cause.number && c->stage != Stage::closed) {
                 // Whatever it is doing belongs to the past; its lanes are read again.
-                c->transport->close();
+                c->exchange.close();
                 c->stage = Stage::closed;
                 c->arrived = false;
                 c->greeted = false;
                 c->retry_at = clock_.steady_ms();
             }
         }
-        read_lanes(cause, established_ ? control : ControlHash{});
-        queue_.rewind(std::move(rewind), acknowledged());
+        queue_.rewind(std::move(rewind), delivery_.acknowledged());
         ++counted_.rewinds;
         dirty_ = true;
     }
@@ -772,101 +598,43 @@ class RedisSink::Impl {
             if (!c.current && c.next) {
                 c.current = std::exchange(c.next, std::nullopt);
             }
-            if (c.number == 0 && !c.current && control_due()) {
+            if (c.number == 0 && !c.current && delivery_.control_due()) {
                 c.current.emplace();
             }
-            // Results go after the barrier behind them, and after the lineage, which the control
-            // connection writes.
-            if (c.current &&
-                (c.number == 0 || (established_ && c.current->barrier <= barrier_written_))) {
-                send(c);
+            if (c.current && delivery_.may_send(c.number, c.current->barrier)) {
+                send_transaction(c);
                 return true;
             }
         }
-        if (clock_.steady_ms() - c.last_used < settings_.idle_check_ms) {
+        if (clock_.steady_ms() - c.exchange.last_used() < settings_.idle_check_ms) {
             return false;
         }
-        c.out.clear();
-        RequestWriter writer(c.out);
+        RequestWriter writer = c.exchange.request();
         writer.command({"GET", fence_key_});
         writer.command({"EXISTS", control_key_});
         c.error.clear();
         c.auth_error = false;
         c.fence.reset();
-        c.established_when_asked = running() && established_;
-        exchange(c, Stage::checking, 2);
+        c.established_when_asked = running() && delivery_.established();
+        send(c, Stage::checking, 2);
         return true;
     }
 
     void start(Connection& c) {
-        lineage_ = begin_.lineage;
-        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
-            outgoing_[r]->acknowledged = begin_.acknowledged[r];
-            outgoing_[r]->clear(begin_.acknowledged[r]);
-        }
-        if (begin_.mode == Begin::Mode::reset && !lost_since_handshake()) {
+        delivery_.begin(begin_);
+        // What begin() was told to vouch for rests on the handshake.
+        if (begin_.mode == Begin::Mode::reset && !delivery_.lost_since(handshake())) {
             c.current.emplace();
             c.current->resets = true;
-            send(c);
-        } else {
-            resume(c);
+            send_transaction(c);
+            return;
         }
-    }
-
-    // What begin() was told to vouch for rests on the handshake.
-    bool lost_since_handshake() {
-        const std::scoped_lock lock(mutex_);
-        return (handshake_.present && !found_.present) ||
-               std::any_of(handshake_.frontiers.begin(), handshake_.frontiers.end(),
-                           [this](const auto& frontier) {
-                               return found_frontier(found_, frontier.first) < frontier.second;
-                           });
-    }
-
-    void resume(Connection& c) {
-        const ControlHash found = std::exchange(found_, ControlHash{});
-        established_ = found.present && found.lineage == lineage_;
-        wipe_ = !established_;
-        barrier_written_ = established_ ? found.barrier : 0;
-        barrier_pushed_ = barrier_written_;
+        auto loss = delivery_.resume();
         set_phase(SinkPhase::running);
-        const auto behind = std::find_if(
-            outgoing_.begin(), outgoing_.end(),
-            [&found](const auto& o) { return found_frontier(found, o->id) < o->acknowledged; });
-        if (!established_) {
-            rewind(c, found, replication_, Loss::everything,
-                   "Redis has nothing of this pipeline any more");
-        } else if (!found.replication.empty() && !replication_.empty() &&
-                   found.replication != replication_) {
-            rewind(c, found, replication_, Loss::perhaps,
-                   "Redis failed over or was restarted: another replication id");
-        } else if (behind != outgoing_.end()) {
-            rewind(c, found, replication_, Loss::some,
-                   "Redis lost results of '" + (*behind)->id + "'");
-        } else {
-            read_lanes(c, found);
+        if (loss) {
+            rewind(c, delivery_.last_found(), delivery_.replication(), std::move(*loss));
         }
         dirty_ = true;
-    }
-
-    bool frontier_due(const Outgoing& outgoing) const {
-        return outgoing.ready() > outgoing.frontier_written;
-    }
-    bool replication_due() const {
-        if (resent_.empty()) {
-            return false;
-        }
-        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
-            if (outgoing_[r]->acknowledged < resent_[r]) {
-                return false;
-            }
-        }
-        return true;
-    }
-    bool control_due() const {
-        return !established_ || barrier_pushed_ > barrier_written_ || replication_due() ||
-               std::any_of(outgoing_.begin(), outgoing_.end(),
-                           [this](const auto& o) { return frontier_due(*o); });
     }
 
     // Fills `next` from the lanes of `c`. True: it did.
@@ -875,15 +643,15 @@ class RedisSink::Impl {
             return false;
         }
         Transaction t = std::exchange(c.spare, Transaction{});
-        const std::size_t lanes = outgoing_.size() * model::kLanes;
+        const std::size_t lanes = settings_.reductions.size() * model::kLanes;
         const Transaction::Limits limits{settings_.batch_commands, settings_.batch_bytes};
         std::size_t skipped = 0;
         for (std::size_t i = 0; i < lanes && !t.full; ++i) {
             const std::size_t at = (c.next_lane + i) % lanes;
             const std::size_t lane = at % model::kLanes;
-            if (owns(c, lane)) {
-                skipped +=
-                    t.take(outgoing_, static_cast<std::uint32_t>(at / model::kLanes), lane, limits);
+            if (delivery_.owns(c.number, lane)) {
+                skipped += t.take(delivery_.outgoings(),
+                                  static_cast<std::uint32_t>(at / model::kLanes), lane, limits);
                 if (t.full) {
                     c.next_lane = (at + 1) % lanes;
                 }
@@ -892,7 +660,7 @@ class RedisSink::Impl {
         if (skipped > 0) {
             queue_.done(skipped);
             counted_.skipped += skipped;
-            move_frontiers();
+            delivery_.move_frontiers();
             dirty_ = true;
         }
         if (t.rows.empty()) {
@@ -916,12 +684,10 @@ class RedisSink::Impl {
         return SLUICE_MUTANT(FENCE_NOT_CHECKED) || (c.fence && *c.fence == c.own_value);
     }
 
-    void send(Connection& c) {
+    void send_transaction(Connection& c) {
         Transaction& t = *c.current;
-        c.out.clear();
-        RequestWriter writer(c.out);
-        std::vector<std::string> fields;
-        collect_fields(c, t, fields);
+        RequestWriter writer = c.exchange.request();
+        const std::vector<std::string> fields = delivery_.fields(c.number, t);
         t.own_commands = 0;
         const auto write_fields = [&] {
             if (!fields.empty()) {
@@ -934,7 +700,7 @@ class RedisSink::Impl {
                 ++t.own_commands;
             }
         };
-        const bool wipes = t.resets || (c.number == 0 && wipe_);
+        const bool wipes = delivery_.wipes(c.number, t);
         t.marks_outside = SLUICE_MUTANT(LANE_MARK_OUTSIDE) && !wipes && !fields.empty();
         if (t.marks_outside) {
             write_fields();
@@ -957,80 +723,14 @@ class RedisSink::Impl {
         c.replies.outside = t.marks_outside ? 1 : 0;
         c.fence.reset();
         SLUICE_FAIL_POINT("sink.before_transaction");
-        exchange(c, Stage::busy, t.commands + t.own_commands + 4);
-    }
-
-    void collect_fields(const Connection& c, Transaction& t, std::vector<std::string>& fields) {
-        t.frontiers.clear();
-        t.barrier_field.reset();
-        t.establishes = false;
-        t.replication = false;
-        t.new_fields = 0;
-        const auto add = [&](std::string field, std::string value, bool exists) {
-            fields.push_back(std::move(field));
-            fields.push_back(std::move(value));
-            t.new_fields += exists ? 0 : 1;
-        };
-        t.mark_lanes(outgoing_);
-        if (t.resets) {
-            collect_reset(t, add);
-            return;
-        }
-        if (c.number == 0) {
-            if (!established_) {
-                t.establishes = true;
-                add(std::string(kLineageField), lineage_, false);
-            }
-            if (!established_ || replication_due()) {
-                t.replication = true;
-                add(std::string(kReplicationField), replication_, established_);
-            }
-            if (!established_ || barrier_pushed_ > barrier_written_) {
-                t.barrier_field = std::max(barrier_pushed_, barrier_written_);
-                add(std::string(kBarrierField), std::to_string(*t.barrier_field), established_);
-            }
-            for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
-                if (frontier_due(*outgoing_[r])) {
-                    const model::EventTime end = outgoing_[r]->ready();
-                    t.frontiers.push_back({r, end});
-                    add(frontier_field(outgoing_[r]->id), std::to_string(end),
-                        outgoing_[r]->frontier_exists);
-                }
-            }
-        }
-        for (const auto& mark : t.marks) {
-            const Outgoing& outgoing = *outgoing_[mark.reduction];
-            const auto& written = outgoing.lanes[static_cast<std::size_t>(mark.lane)].written;
-            add(lane_field(outgoing.id, mark.lane), encode_mark(mark.mark), written.has_value());
-        }
-    }
-
-    template <class Add>
-    void collect_reset(Transaction& t, const Add& add) {
-        add(std::string(kLineageField), begin_.lineage, false);
-        add(std::string(kReplicationField), replication_, false);
-        add(std::string(kBarrierField), std::to_string(begin_.barrier), false);
-        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
-            if (begin_.acknowledged[r] != model::kBeforeAll) {
-                add(frontier_field(outgoing_[r]->id), std::to_string(begin_.acknowledged[r]),
-                    false);
-            }
-        }
-        for (const auto& [id, lanes] : begin_.lanes) {
-            for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-                if (lanes[lane]) {
-                    add(lane_field(id, static_cast<int>(lane)), encode_mark(*lanes[lane]), false);
-                }
-            }
-        }
-        t.new_fields = std::numeric_limits<std::int64_t>::max();
+        send(c, Stage::busy, t.commands + t.own_commands + 4);
     }
 
     // What was not executed is sent again, if the tail of the exchange found the fence to be ours.
     void send_again(Connection& c) {
         if (fence_is_ours(c)) {
             count_retry();
-            send(c);
+            send_transaction(c);
         } else {
             start_claim(c);
         }
@@ -1092,7 +792,7 @@ class RedisSink::Impl {
     // Makes dead letters of the rows that these commands belong to. False: there are none.
     bool refuse_rows(Connection& c, const std::vector<Transaction::Failure>& failures) {
         std::string said;
-        auto letters = c.current->refuse(outgoing_, failures, said);
+        auto letters = c.current->refuse(delivery_.outgoings(), failures, said);
         if (letters.empty()) {
             return false;
         }
@@ -1118,7 +818,7 @@ class RedisSink::Impl {
             return taken > 0;
         }
         if (c.execute_again) {
-            c.current->render(outgoing_);
+            c.current->render(delivery_.outgoings());
             send_again(c);
         } else {
             succeed(c);
@@ -1133,10 +833,11 @@ class RedisSink::Impl {
         c.current.reset();
         c.stage = Stage::ready;
         if (t.resets) {
-            finish_reset(c);
+            finish_reset();
         } else if (t.own_commands > 0 && c.replies.added_fields > t.new_fields) {
             // Fields that we wrote before were new: somebody removed the hash under us.
-            rewind(c, ControlHash{}, replication_, Loss::everything, "Redis lost the control hash");
+            rewind(c, ControlHash{}, delivery_.replication(),
+                   {Delivery::Loss::Kind::everything, "Redis lost the control hash"});
         } else {
             acknowledge(t);
         }
@@ -1148,67 +849,21 @@ class RedisSink::Impl {
     }
 
     void acknowledge(Transaction& t) {
-        const std::size_t refused = t.executed(outgoing_);
+        const std::size_t refused = t.executed(delivery_.outgoings());
         queue_.done(t.rows.size());
         counted_.results += t.rows.size() - refused;
         counted_.commands += t.commands;
-        for (const auto& frontier : t.frontiers) {
-            auto& outgoing = *outgoing_[frontier.reduction];
-            outgoing.frontier_written = frontier.end;
-            outgoing.frontier_exists = true;
-        }
-        if (t.establishes) {
-            established_ = true;
-            wipe_ = false;
-        }
-        if (t.replication) {
-            resent_.clear();
-        }
-        if (t.barrier_field) {
-            barrier_written_ = *t.barrier_field;
-        }
+        delivery_.written(t);
         SLUICE_FAIL_POINT("sink.acknowledged");
-        move_frontiers();
+        delivery_.move_frontiers();
         dirty_ = true;
     }
 
-    void finish_reset(Connection& c) {
-        established_ = true;
-        wipe_ = false;
-        barrier_written_ = begin_.barrier;
-        barrier_pushed_ = begin_.barrier;
-        ControlHash written;
-        written.present = true;
-        written.lineage = lineage_;
-        written.lanes = begin_.lanes;
-        for (std::size_t r = 0; r < outgoing_.size(); ++r) {
-            auto& outgoing = *outgoing_[r];
-            outgoing.clear(outgoing.acknowledged);
-            if (outgoing.acknowledged != model::kBeforeAll) {
-                written.frontiers[outgoing.id] = outgoing.acknowledged;
-            }
-        }
+    void finish_reset() {
         SLUICE_FAIL_POINT("sink.reset");
-        read_lanes(c, written);
+        delivery_.reset();
         set_phase(SinkPhase::running);
         dirty_ = true;
-    }
-
-    void move_frontiers() {
-        for (std::uint32_t r = 0; r < outgoing_.size(); ++r) {
-            move_frontier(r);
-        }
-    }
-    void move_frontier(std::uint32_t r) {
-        auto& outgoing = *outgoing_[r];
-        const model::EventTime ready = outgoing.advance();
-        // Acknowledged is what Redis says so itself; a restore from an older checkpoint finds a
-        // frontier that is ahead.
-        const model::EventTime to = std::min(ready, outgoing.frontier_written);
-        if (to > outgoing.acknowledged) {
-            outgoing.acknowledged = to;
-            dirty_ = true;
-        }
     }
 
     // ---- Trouble
@@ -1256,7 +911,7 @@ class RedisSink::Impl {
     }
 
     void close(Connection& c) {
-        c.transport->close();
+        c.exchange.close();
         if (c.arrived) {
             ++counted_.reconnects;
         }
@@ -1273,7 +928,7 @@ class RedisSink::Impl {
 
     void fenced(const Fence& by) {
         for (auto& c : connections_) {
-            c->transport->close();
+            c->exchange.close();
             c->stage = Stage::closed;
             c->trouble = "fenced by " + by.owner + ", epoch " + std::to_string(by.epoch) +
                          " (ours is " + std::to_string(fence_.epoch()) + ")";
@@ -1309,11 +964,11 @@ class RedisSink::Impl {
             case Stage::held:
                 return c.retry_at;
             case Stage::ready:
-                return c.last_used + settings_.idle_check_ms;
+                return c.exchange.last_used() + settings_.idle_check_ms;
             case Stage::refusing:
                 return clock_.steady_ms() + 50;
             default:
-                return c.deadline;
+                return c.exchange.deadline();
         }
     }
 
@@ -1331,7 +986,7 @@ class RedisSink::Impl {
         }
         bool unwritten = false;
         if (running()) {
-            unwritten = control_due();
+            unwritten = delivery_.control_due();
             for (const auto& c : connections_) {
                 unwritten = unwritten || c->current || c->next;
             }
@@ -1350,15 +1005,7 @@ class RedisSink::Impl {
             const std::scoped_lock lock(mutex_);
             statistics_ = counted_;
         }
-        queue_.publish(unwritten, acknowledged());
-    }
-
-    std::vector<model::EventTime> acknowledged() const {
-        std::vector<model::EventTime> frontiers;
-        for (const auto& outgoing : outgoing_) {
-            frontiers.push_back(outgoing->acknowledged);
-        }
-        return frontiers;
+        queue_.publish(unwritten, delivery_.acknowledged());
     }
 
     // Before the sink runs only the control connection is needed.
@@ -1373,26 +1020,18 @@ class RedisSink::Impl {
     const std::string control_key_;
     const std::string fence_key_;
     const int event_;
+    std::atomic<bool> rung_{false};  // `event_` was written to, or will be in a moment
 
     ResultQueue queue_;  // before the lanes, which share its batches
 
     // The thread `sink`.
-    std::vector<std::unique_ptr<Outgoing>> outgoing_;
+    Delivery delivery_;
     std::vector<std::unique_ptr<Connection>> connections_;
     FenceClaim fence_;
-    std::string lineage_;
-    std::string replication_;   // of the server that we talk to
-    ControlHash found_;         // by the last handshake before we run
-    bool established_ = false;  // the control hash has our lineage
-    bool wipe_ = false;         // and what is there goes first
-    model::BarrierNumber barrier_pushed_ = 0;
-    model::BarrierNumber barrier_written_ = 0;
-    // After a fail-over: what must be acknowledged before the new replication id is written, so
-    // that a crash in between begins again.
-    std::vector<model::EventTime> resent_;
     SinkStatistics counted_;
     std::string last_error_;
     bool dirty_ = false;
+    std::vector<pollfd> polled_;  // of wait(), for its memory
 
     Begin begin_;  // written by begin(), handed over by the phase
 

@@ -158,10 +158,15 @@ namespace {
 constexpr std::size_t kPlainLine = 64;          // no line longer than that is looked at
 constexpr std::size_t kPlainArray = 256 << 10;  // nor an array, which may be looked at again
 
-// The line that begins with `kind`, without it and its end; null: there is none, or it is long, or
-// it does not end here, which `cut_off` tells.
-std::optional<std::string_view> take_line(std::string_view& from, char kind, bool& cut_off) {
-    if (!from.empty() && from.front() != kind) {
+// The text of a status; null: there is none, or it is long, or it does not end here, which
+// `cut_off` tells.
+std::optional<std::string_view> take_status(std::string_view& from, bool& cut_off) {
+    constexpr std::string_view kQueued = "+QUEUED\r\n";  // most of them
+    if (from.starts_with(kQueued)) {
+        from.remove_prefix(kQueued.size());
+        return kQueued.substr(1, kQueued.size() - 3);
+    }
+    if (!from.empty() && from.front() != '+') {
         return std::nullopt;
     }
     const std::size_t end = from.substr(0, kPlainLine).find("\r\n");
@@ -174,18 +179,29 @@ std::optional<std::string_view> take_line(std::string_view& from, char kind, boo
     return line;
 }
 
-// Up to 18 digits, which need no look at overflow.
-bool is_count(std::string_view line, std::int64_t& number) {
-    if (line.empty() || line.size() > 18) {
+// The number of a line of `kind`: up to 18 digits, which need no look at overflow. False: it is
+// none, or it does not end here, which `cut_off` tells.
+bool take_count(std::string_view& from, char kind, std::int64_t& number, bool& cut_off) {
+    const char* at = from.data();
+    const char* const end = at + from.size();
+    if (at == end || *at != kind) {
+        cut_off = cut_off || at == end;
         return false;
     }
-    number = 0;
-    for (const char c : line) {
-        if (c < '0' || c > '9') {
-            return false;
-        }
-        number = number * 10 + (c - '0');
+    const char* const digits = ++at;
+    std::int64_t value = 0;
+    for (; at != end && *at >= '0' && *at <= '9' && at - digits < 18; ++at) {
+        value = value * 10 + (*at - '0');
     }
+    if (end - at < 2) {
+        cut_off = at == end || *at == '\r';
+        return false;
+    }
+    if (at == digits || at[0] != '\r' || at[1] != '\n') {
+        return false;
+    }
+    number = value;
+    from.remove_prefix(static_cast<std::size_t>(at + 2 - from.data()));
     return true;
 }
 
@@ -202,25 +218,21 @@ ReplyReader::Plain ReplyReader::take_plain() {
     };
     bool cut_off = false;
     std::int64_t number = 0;
-    if (const auto status = take_line(rest, '+', cut_off)) {
+    if (const auto status = take_status(rest, cut_off)) {
         add(Reply::Kind::status, 0);
         b.reply.nodes.back().size = status->size();
         b.reply.bytes.assign(*status);
-    } else if (const auto integer = take_line(rest, ':', cut_off)) {
-        if (!is_count(*integer, number)) {
-            return Plain::other;
-        }
+    } else if (take_count(rest, ':', number, cut_off)) {
         add(Reply::Kind::integer, number);
-    } else if (const auto elements = take_line(rest, '*', cut_off)) {
-        if (!is_count(*elements, number) || static_cast<std::size_t>(number) > b.max_bytes) {
+    } else if (take_count(rest, '*', number, cut_off)) {
+        if (static_cast<std::size_t>(number) > b.max_bytes) {
             return Plain::other;
         }
         const std::size_t begin = rest.size();
         add(Reply::Kind::array, number);
         for (std::int64_t left = number; left > 0; --left) {
             std::int64_t element = 0;
-            const auto line = take_line(rest, ':', cut_off);
-            if (!line || !is_count(*line, element)) {
+            if (!take_count(rest, ':', element, cut_off)) {
                 b.reply.nodes.clear();
                 return cut_off && begin < kPlainArray ? Plain::cut_off : Plain::other;
             }

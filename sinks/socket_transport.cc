@@ -132,7 +132,7 @@ std::size_t SocketTransport::send(std::string_view bytes) {
 }
 
 std::size_t SocketTransport::receive(std::string& to, std::size_t limit) {
-    if (state_ != State::open) {
+    if (state_ != State::open || std::exchange(emptied_, false)) {
         return 0;
     }
     const std::size_t before = to.size();
@@ -147,6 +147,8 @@ std::size_t SocketTransport::receive(std::string& to, std::size_t limit) {
         fail("the server closed the connection", 0);
     } else if (got < 0 && code != EAGAIN && code != EWOULDBLOCK && code != EINTR) {
         fail("receive", code);
+    } else {
+        emptied_ = got > 0 && static_cast<std::size_t>(got) < limit;
     }
     return to.size() - before;
 }
@@ -157,6 +159,7 @@ void SocketTransport::close() {
         descriptor_ = -1;
     }
     state_ = State::closed;
+    emptied_ = false;
 }
 
 TransportFactory socket_transports(Address address) {

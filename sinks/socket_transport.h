@@ -40,6 +40,9 @@ class SocketTransport final : public Transport {
     std::string error_;
     int descriptor_ = -1;
     State state_ = State::closed;
+    // The last receive() took all that was there. The next one says so without asking the kernel;
+    // whoever polls in between hears of new bytes.
+    bool emptied_ = false;
     std::size_t attempt_ = 0;  // which of the host's addresses comes next
 };
 

@@ -146,10 +146,13 @@ std::vector<std::string> Transaction::refuse(const Outgoings& all,
 
 std::size_t Transaction::executed(const Outgoings& outgoing) {
     std::size_t refused = 0;
-    for (const Row& row : rows) {
-        const Source& source = sources[row.source];
-        outgoing[source.reduction]->done(source.segment, 1);
-        refused += row.refused ? 1 : 0;
+    for (auto row = rows.begin(); row != rows.end();) {
+        const auto first = row;
+        for (; row != rows.end() && row->source == first->source; ++row) {
+            refused += std::size_t{row->refused};
+        }
+        const Source& source = sources[first->source];
+        outgoing[source.reduction]->done(source.segment, static_cast<std::size_t>(row - first));
     }
     for (Mark& mark : marks) {
         outgoing[mark.reduction]->lanes[static_cast<std::size_t>(mark.lane)].written =

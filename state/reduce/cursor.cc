@@ -96,8 +96,7 @@ class MergeCursor final : public RowCursor {
         for (const At& at : current_) {
             TRY(at.source->next());
             if (at.source->valid()) {
-                waiting_.push_back({at.source->hash(), at.source});
-                std::push_heap(waiting_.begin(), waiting_.end(), comes_later);
+                wait({at.source->hash(), at.source});
             }
         }
         current_.clear();
@@ -105,12 +104,13 @@ class MergeCursor final : public RowCursor {
         if (!valid_) {
             return {};
         }
-        take();
-        row_ = current_.front().source->row();
-        while (!waiting_.empty() && waiting_.front().hash == current_.front().hash &&
-               waiting_.front().source->key() == current_.front().source->key()) {
+        do {
             take();
+        } while (!waiting_.empty() && waiting_.front().hash == current_.front().hash);
+        if (current_.size() > 1) {
+            keep_least_key();
         }
+        row_ = current_.front().source->row();
         if (current_.size() > 1) {
             rows_.clear();
             for (const At& at : current_) {
@@ -131,19 +131,43 @@ class MergeCursor final : public RowCursor {
         std::uint64_t hash;
         RowCursor* source;
     };
-    static bool comes_later(const At& a, const At& b) {
-        return a.hash != b.hash ? a.hash > b.hash : a.source->key() > b.source->key();
+    static bool comes_later(const At& a, const At& b) { return a.hash > b.hash; }
+    void wait(const At& at) {
+        waiting_.push_back(at);
+        std::push_heap(waiting_.begin(), waiting_.end(), comes_later);
     }
-    // The least of those waiting becomes current.
+    // One of the least hash becomes current.
     void take() {
         std::pop_heap(waiting_.begin(), waiting_.end(), comes_later);
         current_.push_back(waiting_.back());
         waiting_.pop_back();
     }
+    // Equal hashes are nearly always equal keys: each is compared once. Others wait again.
+    void keep_least_key() {
+        std::string_view least = current_.front().source->key();
+        std::size_t kept = 1;
+        for (std::size_t i = 1; i < current_.size(); ++i) {
+            const At at = current_[i];
+            const auto order = at.source->key() <=> least;
+            if (order > 0) {
+                wait(at);
+                continue;
+            }
+            if (order < 0) {
+                for (std::size_t k = 0; k < kept; ++k) {
+                    wait(current_[k]);
+                }
+                least = at.source->key();
+                kept = 0;
+            }
+            current_[kept++] = at;
+        }
+        current_.resize(kept);
+    }
 
     const std::vector<std::unique_ptr<RowCursor>> sources_;
     std::vector<At> current_;  // stand at the current key; at first: before their first row
-    std::vector<At> waiting_;  // heap of those at later keys, least on top
+    std::vector<At> waiting_;  // heap of those at later keys, least hash on top
     std::vector<std::string_view> rows_;
     std::string merged_;
     std::string_view row_;

@@ -28,8 +28,6 @@ void append_text(std::string& out, std::string_view text) {
     out.append(text);
 }
 
-void append_byte(std::string& out, std::uint8_t v) { out.push_back(static_cast<char>(v)); }
-
 void append_total(std::string& out, const ExactTotal& total) {
     append_byte(out, static_cast<std::uint8_t>(total.byte_count()));
     total.append_bytes(out);
@@ -92,25 +90,7 @@ bool replaces_maximum(const Scalar& candidate, const Scalar& current) {
     return order > 0 || (order == 0 && candidate.type < current.type);
 }
 
-void append_varint(std::string& out, std::uint64_t v) {
-    while (v >= 0x80) {
-        append_byte(out, static_cast<std::uint8_t>(0x80U | (v & 0x7fU)));
-        v >>= 7;
-    }
-    append_byte(out, static_cast<std::uint8_t>(v));
-}
-
 void append_signed(std::string& out, std::int64_t v) { append_varint(out, zigzag(v)); }
-
-void append_row_header(std::string& out, std::uint64_t rev) {
-    append_byte(out, kRowSchema);
-    append_varint(out, rev);
-}
-
-void append_count(std::string& out, std::uint64_t count) {
-    append_byte(out, static_cast<std::uint8_t>(ReductionKind::count));
-    append_varint(out, count);
-}
 
 void append_sum(std::string& out, ReductionKind kind, std::uint8_t flags, const ExactTotal& total,
                 const FloatTotal* floats, std::uint64_t count) {
@@ -245,21 +225,6 @@ bool RowReader::read_scalar(std::uint8_t type, Scalar& v) {
         default:
             return false;
     }
-}
-
-bool RowReader::read_header(std::uint64_t& rev) {
-    std::uint8_t schema = 0;
-    return read_byte(schema) && schema == kRowSchema && read_varint(rev);
-}
-
-bool RowReader::read_kind(ReductionKind& kind) {
-    std::uint8_t byte = 0;
-    if (!read_byte(byte) || byte < static_cast<std::uint8_t>(ReductionKind::count) ||
-        byte > static_cast<std::uint8_t>(ReductionKind::last)) {
-        return false;
-    }
-    kind = static_cast<ReductionKind>(byte);
-    return true;
 }
 
 bool RowReader::read_sum(ReductionKind kind, SumState& state) {

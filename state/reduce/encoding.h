@@ -13,6 +13,7 @@
 #include "state/model/time.h"
 #include "state/model/value.h"
 #include "state/reduce/exact.h"
+#include "state/reduce/row.h"
 
 namespace sluice::state {
 
@@ -83,11 +84,24 @@ struct OrderedState {
 
 // ---- Writing: appends to `out`
 
-void append_varint(std::string& out, std::uint64_t v);
+inline void append_byte(std::string& out, std::uint8_t v) { out.push_back(static_cast<char>(v)); }
+inline void append_varint(std::string& out, std::uint64_t v) {
+    while (v >= 0x80) {
+        append_byte(out, static_cast<std::uint8_t>(0x80U | (v & 0x7fU)));
+        v >>= 7;
+    }
+    append_byte(out, static_cast<std::uint8_t>(v));
+}
 void append_signed(std::string& out, std::int64_t v);
-void append_row_header(std::string& out, std::uint64_t rev);
+inline void append_row_header(std::string& out, std::uint64_t rev) {
+    append_byte(out, kRowSchema);
+    append_varint(out, rev);
+}
 
-void append_count(std::string& out, std::uint64_t count);
+inline void append_count(std::string& out, std::uint64_t count) {
+    append_byte(out, static_cast<std::uint8_t>(config::ReductionKind::count));
+    append_varint(out, count);
+}
 // `floats` may be null where the flags do not say floats. The count is written for mean only.
 void append_sum(std::string& out, config::ReductionKind kind, std::uint8_t flags,
                 const ExactTotal& total, const FloatTotal* floats, std::uint64_t count);
@@ -96,15 +110,27 @@ void append_ordered(std::string& out, config::ReductionKind kind, const OrderedS
 
 // ---- Reading
 
-// Walks over one row. Every read checks; after the first false nothing more may be read.
+// Walks over one row. Every read checks; after the first false nothing more may be read. What a row
+// of a count has is here, because every result is read three times on its way.
 class RowReader {
  public:
     explicit RowReader(std::string_view row) : rest_(row) {}
     RowReader() = default;
 
-    bool read_header(std::uint64_t& rev);
+    bool read_header(std::uint64_t& rev) {
+        std::uint8_t schema = 0;
+        return read_byte(schema) && schema == kRowSchema && read_varint(rev);
+    }
     bool at_end() const { return rest_.empty(); }
-    bool read_kind(config::ReductionKind& kind);
+    bool read_kind(config::ReductionKind& kind) {
+        std::uint8_t byte = 0;
+        if (!read_byte(byte) || byte < static_cast<std::uint8_t>(config::ReductionKind::count) ||
+            byte > static_cast<std::uint8_t>(config::ReductionKind::last)) {
+            return false;
+        }
+        kind = static_cast<config::ReductionKind>(byte);
+        return true;
+    }
     bool read_count(std::uint64_t& count) { return read_varint(count); }
     bool read_sum(config::ReductionKind kind, SumState& state);
     bool read_extreme(ExtremeState& state);

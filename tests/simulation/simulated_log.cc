@@ -43,6 +43,7 @@ struct SimulatedLog::World {
     std::map<Partition, PartitionLog> logs;
     std::vector<Reader*> readers;
     bool available = true;
+    bool known = true;
     std::uint64_t handed_out = 0;
     model::Offsets published;
 
@@ -60,6 +61,9 @@ struct SimulatedLog::World {
     model::Status answer() const {
         if (!available) {
             return model::unavailable("the simulated broker does not answer");
+        }
+        if (!known) {
+            return model::invalid("the simulated broker does not know the topic");
         }
         return {};
     }
@@ -289,6 +293,8 @@ void SimulatedLog::set_available(bool available) {
 }
 
 bool SimulatedLog::available() const { return world_->available; }
+
+void SimulatedLog::set_known(bool known) { world_->known = known; }
 
 bool SimulatedLog::step() {
     if (!world_->available || world_->readers.empty()) {

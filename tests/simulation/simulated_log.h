@@ -49,6 +49,7 @@ class SimulatedLog final : public ingest::Log {
     void recreate(const std::string& topic);
     void set_available(bool available);  // false: calls fail, readers get nothing more
     bool available() const;
+    void set_known(bool known);  // false: the brokers do not know the topic (invalid)
 
     // One step of the broker and the network: moves some records from the log to a reader's queue,
     // or tells it that it is at the end. False: nothing was left to do.

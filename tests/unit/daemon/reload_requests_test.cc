@@ -10,23 +10,10 @@
 
 #include "config/diagnostic.h"
 #include "config/load.h"
+#include "tests/unit/daemon/clicks_pipeline.h"
 
 namespace sluice::daemon {
 namespace {
-
-constexpr const char* kFile = R"toml(name = "clicks"
-[source]
-brokers = "localhost:9092"
-topic   = "clicks"
-start   = "earliest"
-[reduce.spend]
-key    = ["user_id"]
-window = { tumbling = "15s" }
-values = { clicks = "count()" }
-ttl    = "1h"
-[sink]
-redis = "redis://localhost:6379/0"
-)toml";
 
 class Reloads : public testing::Test {
  protected:
@@ -35,11 +22,7 @@ class Reloads : public testing::Test {
                   ("sluice-reload-" + std::to_string(getpid()))) {
         std::filesystem::create_directories(folder_);
         options_.file = (folder_ / "clicks.toml").string();
-        environment_.variable = [](std::string_view name) {
-            return name == "HOME" ? std::optional<std::string>("/home/u") : std::nullopt;
-        };
-        environment_.memory_limit_bytes = 8ull << 30;
-        write(kFile);
+        write(test::kClicksFile);
         config::Loaded loaded = config::load(options_.file, {}, environment_);
         EXPECT_TRUE(loaded.pipeline) << config::to_text(loaded.diagnostics);
         pipeline_ = std::move(*loaded.pipeline);
@@ -48,7 +31,7 @@ class Reloads : public testing::Test {
 
     void write(const std::string& text) { std::ofstream(options_.file) << text; }
     void write_with(const std::string& from, const std::string& to) {
-        std::string text = kFile;
+        std::string text = test::kClicksFile;
         text.replace(text.find(from), from.size(), to);
         write(text);
     }
@@ -64,7 +47,7 @@ class Reloads : public testing::Test {
 
     std::filesystem::path folder_;
     RunOptions options_;
-    config::Environment environment_;
+    config::Environment environment_ = config::environment_of();
     config::Pipeline pipeline_;
     ReloadRequests requests_{options_, environment_};
     std::vector<std::string> answers_;

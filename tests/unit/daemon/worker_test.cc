@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "config/load.h"
+#include "tests/unit/daemon/clicks_pipeline.h"
 #include "tests/unit/fake_clock.h"
 
 namespace sluice::daemon {
@@ -69,32 +69,6 @@ class ScriptedReader final : public ingest::LogReader {
     ScriptedLog& log_;
 };
 
-config::Pipeline two_partitions_counted() {
-    config::Environment fixed;
-    fixed.variable = [](std::string_view name) {
-        return name == "HOME" ? std::optional<std::string>("/home/u") : std::nullopt;
-    };
-    fixed.memory_limit_bytes = 1ULL << 30;
-    config::Loaded loaded = config::load_text(R"toml(name = "clicks"
-[source]
-brokers = "localhost:9092"
-topic   = "clicks"
-start   = "earliest"
-[reduce.count]
-key    = ["user"]
-window = { tumbling = "15s" }
-values = { clicks = "count()" }
-ttl    = "1h"
-[sink]
-redis = "redis://localhost:6379/0"
-)toml",
-                                              "/etc/sluice/clicks.toml", {}, fixed);
-    for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
-        ADD_FAILURE() << diagnostic.message;
-    }
-    return std::move(*loaded.pipeline);
-}
-
 class WorkerTest : public ::testing::Test {
  protected:
     static constexpr std::uint32_t kFlowing = 0, kWaiting = 1, kEmpty = 2;
@@ -130,7 +104,7 @@ class WorkerTest : public ::testing::Test {
     bool paused(std::uint32_t partition) const { return log_.partitions.at(partition).paused; }
 
     test::FakeClock clock_;
-    const config::Pipeline pipeline_ = two_partitions_counted();
+    const config::Pipeline pipeline_ = test::clicks_pipeline();
     const std::vector<model::Partition> table_ = {{"clicks", 0}, {"clicks", 1}, {"clicks", 2}};
     ingest::Paces paces_{1};
     ingest::DeadLettersInMemory letters_;

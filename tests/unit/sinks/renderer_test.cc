@@ -106,5 +106,45 @@ TEST(Renderer, NextWindowHasItsOwnBounds) {
     EXPECT_EQ(take_request(rest)->at(1), "1000");
 }
 
+// What a renderer keeps from the results before, lengths and the times of a window, shows in none.
+TEST(Renderer, ResultsDoNotDependOnThoseBefore) {
+    auto output = reduction(
+        "r", {"HSET {user}:{window.start}:{user:enc} n {clicks} '{window.end:s}-{user}' {rev} t "
+              "{window.end:rfc3339} f {final} s {window.start}"});
+    output.ttl_ms = 5000;
+    output.ttl_from = config::TtlFrom::window;
+    Renderer one(output, "p");
+    std::string bytes;
+    std::string expected;
+    const std::vector<model::Window> windows{
+        {-1000, 0},           {0, 1000},         {9000, 10'000}, {10'000, 11'000}, {10'500, 11'500},
+        {999'000, 1'000'000}, {-12'000, -11'000}};
+    for (const model::Window window : windows) {
+        for (const std::size_t size : {0u, 1u, 9u, 10u, 99u, 100u, 1u, 5000u, 0u}) {
+            const auto batch = batch_of(0, window, {{{std::string(size, '%')}, 7}});
+            batch->rev[0] = size;
+            batch->final = size != 9;
+            if (size == 10) {
+                batch->values[0].set(0, model::Scalar::of(std::string_view(batch->key[0])));
+            }
+            one.render(*batch, 0, bytes);
+            Renderer(output, "p").render(*batch, 0, expected);
+            ASSERT_EQ(bytes, expected) << window.start << " " << size;
+        }
+    }
+    std::string_view rest = bytes;
+    const std::vector<std::string_view> last{"HSET", ":-12000:", "n", "7",
+                                             "-11-", "0",        "t", "1969-12-31T23:59:49Z",
+                                             "f",    "1",        "s", "-12000"};
+    std::vector<std::string_view> words;
+    while (const auto request = take_request(rest)) {
+        if (request->front() == "HSET") {
+            words = *request;
+        }
+    }
+    EXPECT_TRUE(rest.empty());
+    EXPECT_EQ(words, last);
+}
+
 }  // namespace
 }  // namespace sluice::sinks::test

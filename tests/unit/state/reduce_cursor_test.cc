@@ -90,6 +90,38 @@ TEST(MergeCursors, EqualKeysAreMergedAndOthersPassThrough) {
     EXPECT_EQ(entries[3].hash, 9U);
 }
 
+// Keys that share their hash stand in any order in the sources that hold them.
+TEST(MergeCursors, KeysOfOneHashAreToldApart) {
+    const std::uint64_t seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    for (int round = 0; round < 200; ++round) {
+        std::map<std::pair<std::uint64_t, std::string>, std::uint64_t> expected;
+        std::vector<std::unique_ptr<RowCursor>> lists;
+        for (std::size_t source = 0; source < 2 + random() % 6; ++source) {
+            std::vector<Entry> entries;
+            for (std::uint64_t hash = 0; hash < 3; ++hash) {
+                for (const char* key : {"", "a", "ab", "b", "c"}) {
+                    if (random() % 3 == 0) {
+                        const std::uint64_t count = 1 + random() % 1000;
+                        entries.push_back({hash, key, count_row(count)});
+                        expected[{hash, key}] += count;
+                    }
+                }
+            }
+            lists.push_back(std::make_unique<ListCursor>(std::move(entries)));
+        }
+        const auto entries = all_of(*merge_cursors(std::move(lists)));
+        ASSERT_EQ(entries.size(), expected.size());
+        auto at = expected.begin();
+        for (const Entry& entry : entries) {
+            EXPECT_EQ(std::pair(entry.hash, entry.key), at->first);
+            EXPECT_EQ(entry.row, count_row(at->second));
+            ++at;
+        }
+    }
+}
+
 TEST(MergeCursors, NoSourceAndEmptySourcesGiveNothing) {
     EXPECT_TRUE(all_of(*merge_cursors({})).empty());
     EXPECT_TRUE(all_of(*merge_cursors(sources(std::vector<Entry>{}))).empty());
