@@ -239,8 +239,8 @@ void set_up_state(CLI::App& app, Command& command) {
             break;
         case get:
             app.add_option("SNAPSHOT", options.paths[0],
-                           "a snapshot's directory; or a pipeline's name or file: the state as of "
-                           "now, by a checkpoint that is taken for it")
+                           "a snapshot's directory, or a portable stream; or a pipeline's name or "
+                           "file: the state as of now, by a checkpoint that is taken for it")
                 ->required();
             app.add_option("KEY", options.key, "the key's parts, as they are printed");
             break;
