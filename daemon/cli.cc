@@ -9,6 +9,7 @@
 #include "config/units.h"
 #include "daemon/exit_code.h"
 #include "daemon/version.h"
+#include "state/model/number.h"
 
 namespace sluice::daemon {
 namespace {
@@ -164,7 +165,11 @@ void set_up_savepoint(CLI::App& app, Command& command) {
     add_words(app, options.words,
               "NAME: take one and wait; list NAME; delete NAME SAVEPOINT; cancel NAME SAVEPOINT. "
               "NAME is a pipeline's name, its file, or a state directory");
-    app.add_option("--name", options.name, "the new savepoint's name; else made of the time");
+    app.add_option("--name", options.name, "the new savepoint's name; else made of the time")
+        ->check([](const std::string& name) {
+            return std::string(name.empty() ? "takes a name; without --name it is made of the time"
+                                            : "");
+        });
     app.add_option("--checkpoint", options.checkpoint,
                    "without a daemon: the checkpoint to make it of; else the newest")
         ->type_name("ID");
@@ -234,8 +239,8 @@ void set_up_state(CLI::App& app, Command& command) {
             break;
         case get:
             app.add_option("SNAPSHOT", options.paths[0],
-                           "a snapshot's directory; or a pipeline's name or file: the state as of "
-                           "now, by a checkpoint that is taken for it")
+                           "a snapshot's directory, or a portable stream; or a pipeline's name or "
+                           "file: the state as of now, by a checkpoint that is taken for it")
                 ->required();
             app.add_option("KEY", options.key, "the key's parts, as they are printed");
             break;
@@ -265,6 +270,11 @@ void set_up_state(CLI::App& app, Command& command) {
             app.add_option("--window", options.window_end,
                            "only the window with this end (ms since the epoch); with --reduction")
                 ->type_name("END")
+                ->check([](const std::string& end) {
+                    return std::string(model::parse_number(end).value.type == model::Type::integer
+                                           ? ""
+                                           : "takes the window's end in ms since the epoch");
+                })
                 ->needs(reduction);
             app.add_option("--key", options.key,
                            "only this key: once for each of its parts; with --reduction")

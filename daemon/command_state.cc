@@ -124,8 +124,47 @@ model::Result<bool> get_from(SnapshotTool& tool, const std::string& path,
     return found;
 }
 
+// All of it is read: a stream has no place where a key is looked up.
+model::Result<bool> get_from_stream(SnapshotTool& tool, const std::string& path,
+                                    const StateOptions& options) {
+    TRY(source, tool.source(path));
+    bool found = false;
+    const auto got = [&]() -> model::Status {
+        TRY(reader, state::PortableReader::open(*source.bytes, SnapshotTool::threads()));
+        const state::Shapes shapes(reader->meta(), reader->inputs_text());
+        TRY(only, number_of(shapes, options.reduction));
+        const auto key = state::encoded_key(options.key);
+        state::LineWriter lines(shapes);
+        std::string out;
+        while (true) {
+            TRY(reader->next());
+            if (!reader->valid()) {
+                break;
+            }
+            const state::RowKey& at = reader->key();
+            if (at.key == key && (!only || at.reduction == *only)) {
+                found = true;
+                TRY(lines.add(at, reader->row(), out));
+            }
+        }
+        TRY(lines.finish(out));
+        return print(out);
+    }();
+    return got ? model::Result<bool>(found)
+               : model::fail(got.error().kind, path + ": " + got.error().text);
+}
+
 int get(SnapshotTool& tool, const StateOptions& options) {
     auto path = options.paths[0];
+    if (state::is_portable_stream(tool.disk(), path)) {
+        const auto found = get_from_stream(tool, path, options);
+        return !found ? tool.fail(found.error()) : *found ? kExitOk : kExitFalse;
+    }
+    if (path.find('/') != std::string::npos) {  // no name of a pipeline
+        if (const int wrong = tool.readable(path); wrong != kExitOk) {
+            return wrong;
+        }
+    }
     const bool live = !is_directory(path) || !tool.disk().info(path + "/" + state::kManifestName);
     if (live) {
         if (is_directory(path)) {
@@ -231,11 +270,8 @@ model::Status collect_edits(const StateOptions& options, const state::Shapes& sh
         state::LineReader::Place place;
         place.reduction = *known;
         if (options.window_end) {
-            const auto end = model::parse_number(*options.window_end).value;
-            if (end.type != model::Type::integer) {
-                return model::invalid("--window is the window's end in ms since the epoch");
-            }
-            place.slice_end = end.value.integer;
+            // The command line takes nothing but an integer.
+            place.slice_end = model::parse_number(*options.window_end).value.value.integer;
         }
         if (!options.key.empty()) {
             place.key = state::encoded_key(options.key);

@@ -163,6 +163,9 @@ bool Engine::has_state() {
 
 model::Status Engine::journal_covers(const state::CheckpointMeta& meta) const {
     if (meta.lineage != state::to_string(journal_->lineage())) {
+        if (journal_->last_number() == 0) {
+            return model::invalid("goes with a journal that is gone: the one here is new");
+        }
         return model::invalid("belongs to another lineage than the journal");
     }
     if (journal_->last_number() < meta.journal_number) {

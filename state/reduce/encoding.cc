@@ -1,5 +1,6 @@
 #include "state/reduce/encoding.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -20,9 +21,6 @@ constexpr std::size_t kDecimalBytes = 16;
 
 std::uint64_t zigzag(std::int64_t v) {
     return (static_cast<std::uint64_t>(v) << 1) ^ static_cast<std::uint64_t>(v >> 63);
-}
-std::int64_t unzigzag(std::uint64_t v) {
-    return static_cast<std::int64_t>((v >> 1) ^ (~(v & 1) + 1));
 }
 
 void append_text(std::string& out, std::string_view text) {
@@ -141,22 +139,20 @@ void append_ordered(std::string& out, ReductionKind kind, const OrderedState& st
     append_scalar(out, state.value);
 }
 
-bool RowReader::read_signed(std::int64_t& v) {
-    std::uint64_t bits = 0;
-    if (!read_varint(bits)) {
-        return false;
+bool RowReader::read_long_varint(std::uint64_t& v) {
+    const std::size_t most = std::min<std::size_t>(rest_.size(), 10);
+    v = static_cast<unsigned char>(rest_.front()) & 0x7fU;
+    unsigned shift = 7;
+    for (std::size_t i = 1; i < most; ++i, shift += 7) {
+        const auto byte = static_cast<unsigned char>(rest_[i]);
+        v |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
+        if (byte < 0x80) {
+            rest_.remove_prefix(i + 1);
+            // A zero at the top is a needless byte, and there are 64 bits.
+            return byte != 0 && (shift < 63 || byte == 1);
+        }
     }
-    v = unzigzag(bits);
-    return true;
-}
-
-bool RowReader::read_bytes(std::size_t size, std::string_view& v) {
-    if (size > rest_.size()) {
-        return false;
-    }
-    v = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return true;
+    return false;
 }
 
 bool RowReader::read_text(std::string_view& v) {
@@ -171,32 +167,25 @@ bool RowReader::read_total(ExactTotal& total, std::size_t max_bytes) {
     if (!read_byte(size) || size > max_bytes || !read_bytes(size, bytes)) {
         return false;
     }
-    const auto read = ExactTotal::from_bytes(bytes);
-    if (!read) {
-        return false;
-    }
-    total = *read;
-    return true;
+    return total.set_bytes(bytes);
 }
 
+// Fields one by one: a scalar that was made elsewhere and is moved at once keeps the processor
+// waiting for its parts.
 bool RowReader::read_scalar(std::uint8_t type, Scalar& v) {
-    switch (static_cast<Type>(type)) {
+    v.type = static_cast<Type>(type);
+    switch (v.type) {
         case Type::boolean: {
             std::uint8_t byte = 0;
             if (!read_byte(byte) || byte > 1) {
                 return false;
             }
-            v = Scalar::of(byte == 1);
+            v.value.boolean = byte == 1;
             return true;
         }
-        case Type::integer: {
-            std::int64_t integer = 0;
-            if (!read_signed(integer)) {
-                return false;
-            }
-            v = Scalar::of(integer);
-            return true;
-        }
+        case Type::integer:
+            v.value.integer = 0;
+            return read_signed(v.value.integer);
         case Type::decimal: {
             ExactTotal total;
             if (!read_total(total, kDecimalBytes)) {
@@ -206,7 +195,7 @@ bool RowReader::read_scalar(std::uint8_t type, Scalar& v) {
             if (!decimal) {
                 return false;
             }
-            v = Scalar::of_decimal(*decimal);
+            v.value.decimal = *decimal;
             return true;
         }
         case Type::real: {
@@ -222,7 +211,7 @@ bool RowReader::read_scalar(std::uint8_t type, Scalar& v) {
             if (!std::isfinite(real) || (real == 0 && bits != 0)) {
                 return false;
             }
-            v = Scalar::of(real);
+            v.value.real = real;
             return true;
         }
         case Type::text: {
@@ -230,7 +219,7 @@ bool RowReader::read_scalar(std::uint8_t type, Scalar& v) {
             if (!read_text(text)) {
                 return false;
             }
-            v = Scalar::of(text);
+            v.value.text = {text.data(), static_cast<std::uint32_t>(text.size())};
             return true;
         }
         default:

@@ -137,6 +137,7 @@ class RowReader {
     bool read_ordered(OrderedState& state);
 
  private:
+    // Every row that is merged, shown or imported goes through these: calls would cost more.
     bool read_byte(std::uint8_t& v) {
         if (rest_.empty()) {
             return false;
@@ -146,24 +147,33 @@ class RowReader {
         return true;
     }
     bool read_varint(std::uint64_t& v) {
-        v = 0;
-        for (unsigned shift = 0; shift < 64; shift += 7) {
-            std::uint8_t byte = 0;
-            if (!read_byte(byte)) {
-                return false;
-            }
-            if (shift == 63 && byte > 1) {
-                return false;  // beyond 64 bits
-            }
-            v |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
-            if ((byte & 0x80U) == 0) {
-                return byte != 0 || shift == 0;  // a zero at the top is a needless byte
-            }
+        if (rest_.empty()) {
+            return false;
         }
-        return false;
+        v = static_cast<unsigned char>(rest_.front());
+        if (v >= 0x80) {
+            return read_long_varint(v);
+        }
+        rest_.remove_prefix(1);
+        return true;
     }
-    bool read_signed(std::int64_t& v);
-    bool read_bytes(std::size_t size, std::string_view& v);
+    bool read_signed(std::int64_t& v) {
+        std::uint64_t bits = 0;
+        if (!read_varint(bits)) {
+            return false;
+        }
+        v = static_cast<std::int64_t>((bits >> 1) ^ (~(bits & 1) + 1));
+        return true;
+    }
+    bool read_bytes(std::size_t size, std::string_view& v) {
+        if (size > rest_.size()) {
+            return false;
+        }
+        v = {rest_.data(), size};
+        rest_.remove_prefix(size);
+        return true;
+    }
+    bool read_long_varint(std::uint64_t& v);  // of two bytes and more
     bool read_text(std::string_view& v);
     bool read_total(ExactTotal& total, std::size_t max_bytes);
     bool read_scalar(std::uint8_t type, model::Scalar& v);

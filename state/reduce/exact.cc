@@ -394,22 +394,27 @@ void ExactTotal::append_bytes(std::string& out) const {
     out.append(bytes.data(), byte_count());
 }
 
-std::optional<ExactTotal> ExactTotal::from_bytes(std::string_view bytes) {
+bool ExactTotal::set_bytes(std::string_view bytes) {
     if (bytes.size() > kMaxBytes || !is_minimal(bytes)) {
-        return std::nullopt;
+        return false;
     }
     const bool negative = !bytes.empty() && (static_cast<unsigned char>(bytes.back()) & 0x80U) != 0;
-    std::array<unsigned char, kMaxBytes> all;
-    all.fill(negative ? 0xff : 0);
-    std::copy(bytes.begin(), bytes.end(), all.begin());
-    ExactTotal total;
-    for (std::size_t i = 0; i < total.limb_.size(); ++i) {
-        std::uint64_t limb;
-        std::memcpy(&limb, all.data() + 8 * i, sizeof limb);
-        total.limb_[i] =
-            std::endian::native == std::endian::little ? limb : __builtin_bswap64(limb);
+    const std::uint64_t above = negative ? ~std::uint64_t{0} : 0;
+    // Bytes one by one: mostly there are three or four, and a copy of so few costs more.
+    std::size_t i = 0;
+    for (std::uint64_t& limb : limb_) {
+        limb = above;
+        const std::size_t here = std::min<std::size_t>(bytes.size() - i, 8);
+        if (here != 0) {
+            limb = here == 8 ? 0 : above << (8 * here);
+            for (std::size_t k = 0; k < here; ++k) {
+                const auto byte = static_cast<unsigned char>(bytes[i + k]);
+                limb |= static_cast<std::uint64_t>(byte) << (8 * k);
+            }
+            i += here;
+        }
     }
-    return total;
+    return true;
 }
 
 void FloatTotal::cover(std::size_t from, std::size_t to) {

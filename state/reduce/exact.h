@@ -47,8 +47,12 @@ class ExactTotal {
     // Two's complement, little endian, without needless bytes; zero is empty.
     void append_bytes(std::string& out) const;
     std::size_t byte_count() const;
-    // At most kMaxBytes bytes; empty optional: not what append_bytes() writes.
-    static std::optional<ExactTotal> from_bytes(std::string_view bytes);
+    // At most kMaxBytes bytes; false: not what append_bytes() writes.
+    [[nodiscard]] bool set_bytes(std::string_view bytes);
+    static std::optional<ExactTotal> from_bytes(std::string_view bytes) {
+        ExactTotal total;
+        return total.set_bytes(bytes) ? std::optional(total) : std::nullopt;
+    }
 
     bool operator==(const ExactTotal&) const = default;
 

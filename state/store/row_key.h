@@ -84,21 +84,22 @@ struct RowKey {
     std::string_view key;  // into what was parsed
 };
 
-// Empty: not a row's key (the meta row's is none).
-inline std::optional<RowKey> parse_row_key(std::string_view bytes) {
+// False: not a row's key (the meta row's is none). Where every row comes by: a key made elsewhere
+// and moved at once would keep the processor waiting for its parts.
+[[nodiscard]] inline bool parse_row_key(std::string_view bytes, RowKey& row) {
     if (bytes.size() < kRowHeaderBytes) {
-        return std::nullopt;
+        return false;
     }
-    RowKey row;
     row.reduction = read_big_endian<std::uint32_t>(bytes.data());
-    if (row.reduction == 0) {
-        return std::nullopt;
-    }
     row.slice_end = time_from_ordered(read_big_endian<std::uint64_t>(bytes.data() + 4));
     row.accepted_from = read_big_endian<std::uint32_t>(bytes.data() + 12);
     row.hash = read_big_endian<std::uint64_t>(bytes.data() + 16);
     row.key = bytes.substr(kRowHeaderBytes);
-    return row;
+    return row.reduction != 0;
+}
+inline std::optional<RowKey> parse_row_key(std::string_view bytes) {
+    RowKey row;
+    return parse_row_key(bytes, row) ? std::optional(row) : std::nullopt;
 }
 
 }  // namespace sluice::state

@@ -186,12 +186,15 @@ class RunWriter {
 
 }  // namespace
 
-// Rows of one table that is to be written: sizes of key and row, then their bytes.
+// Rows of one table that is to be written: those that were added one by one, as sizes of key and
+// row and then their bytes, and behind them pieces.
 struct Store::TablePart {
     Family family = Family::standard;
     std::string path;
     std::size_t file = 0;  // of the family's files
     std::string rows;
+    std::vector<std::unique_ptr<RowSource>> pieces;
+    std::uint64_t piece_bytes = 0;
     std::vector<PreparedRun::File> files;
     std::uint64_t bytes = 0;  // as it was written
     model::Status status;
@@ -449,17 +452,40 @@ class Store::RowTables {
 
     // In the order of keys.
     model::Status add(const RowKey& at, std::string_view row) {
-        if (at.reduction != slice_.reduction || at.slice_end != slice_.slice_end ||
-            at.accepted_from != slice_.accepted_from) {
-            TRY(begin_slice(at));
+        if (part_ != nullptr && !part_->pieces.empty()) {
+            TRY(submit_all());
         }
-        if (part_ == nullptr) {
-            part_ = empty_part();
-            part_->family = family_;
-        }
+        TRY(come_to(at));
+        take_part();
         part_->add(prefix_, at, row);
         ++run_.rows;
         return part_->rows.size() >= most_ ? submit_all() : model::Status{};
+    }
+
+    model::Status add_rows_of(RowSource& rows) {
+        while (true) {
+            TRY(rows.next());
+            if (!rows.valid()) {
+                return {};
+            }
+            TRY(add(rows.key(), rows.row()));
+        }
+    }
+    // Goes into a table as it is, where slices need no tables of their own.
+    model::Status add(RowPiece piece) {
+        for (const RowKey& slice : piece.slices) {
+            if (store_.family_of(slice.reduction) == Family::brief) {
+                return add_rows_of(*piece.rows);
+            }
+        }
+        for (const RowKey& slice : piece.slices) {
+            TRY(come_to(slice));
+        }
+        take_part();
+        run_.rows += piece.number;
+        part_->pieces.push_back(std::move(piece.rows));
+        part_->piece_bytes += piece.bytes;
+        return part_->rows.size() + part_->piece_bytes >= most_ ? submit_all() : model::Status{};
     }
 
     model::Status finish() {
@@ -472,6 +498,18 @@ class Store::RowTables {
     }
 
  private:
+    model::Status come_to(const RowKey& at) {
+        return at.reduction != slice_.reduction || at.slice_end != slice_.slice_end ||
+                       at.accepted_from != slice_.accepted_from
+                   ? begin_slice(at)
+                   : model::Status{};
+    }
+    void take_part() {
+        if (part_ == nullptr) {
+            part_ = empty_part();
+            part_->family = family_;
+        }
+    }
     model::Status begin_slice(const RowKey& at) {
         const auto family = store_.family_of(at.reduction);
         if (family_ != family || family_ == Family::brief) {
@@ -554,6 +592,8 @@ class Store::RowTables {
 
     void recycle(std::unique_ptr<TablePart> part) {
         part->rows.clear();
+        part->pieces.clear();
+        part->piece_bytes = 0;
         part->files.clear();
         spare_.push_back(std::move(part));
     }
@@ -589,12 +629,14 @@ model::Result<PreparedRun> Store::write_rows(model::BarrierNumber number,
                     [&](PreparedRun& run, RunWriter& /*standard*/, RunWriter&) -> model::Status {
                         RowTables tables(*this, run);
                         while (true) {
-                            TRY(rows.next());
-                            if (!rows.valid()) {
-                                return tables.finish();
+                            TRY(piece, rows.take_piece());
+                            if (piece.rows == nullptr) {
+                                break;
                             }
-                            TRY(tables.add(rows.key(), rows.row()));
+                            TRY(tables.add(std::move(piece)));
                         }
+                        TRY(tables.add_rows_of(rows));
+                        return tables.finish();
                     });
 }
 
@@ -609,6 +651,24 @@ model::Status Store::write_table(TablePart& part) const {
         at += sizeof sizes;
         TRY(writer.merge({at, sizes[0]}, {at + sizes[0], sizes[1]}, path));
         at += sizes[0] + sizes[1];
+    }
+    std::string key(kRowHeaderBytes, '\0');
+    for (auto& piece : part.pieces) {
+        while (true) {
+            TRY(piece->next());
+            if (!piece->valid()) {
+                break;
+            }
+            const RowKey& row = piece->key();
+            write_big_endian(key.data(), row.reduction);
+            write_big_endian(key.data() + 4, ordered_time(row.slice_end));
+            write_big_endian(key.data() + 12, row.accepted_from);
+            write_big_endian(key.data() + kSlicePrefixBytes, row.hash);
+            key.resize(kRowHeaderBytes);
+            key.append(row.key);
+            TRY(writer.merge(key, piece->row(), path));
+        }
+        piece.reset();  // its memory is for the next one
     }
     TRY(writer.cut());
     part.bytes = writer.bytes();

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -21,7 +22,6 @@
 namespace sluice::state {
 namespace {
 
-constexpr std::string_view kMagic = "SluiceSp";
 constexpr std::size_t kHeaderFixed = 36;
 constexpr std::size_t kHeaderChecksum = 8;
 constexpr std::size_t kMostNameBytes = 256;
@@ -41,6 +41,16 @@ std::unexpected<model::Error> damaged_at(std::uint64_t at, const std::string& wh
 }
 
 }  // namespace
+
+bool is_portable_stream(Disk& disk, const std::string& path) {
+    char magic[kPortableMagic.size()];
+    const auto about = disk.info(path);
+    const auto file = about && !about->directory
+                          ? disk.open(path)
+                          : model::Result<std::unique_ptr<ReadableFile>>(model::invalid("none"));
+    const auto got = file ? (*file)->read(0, sizeof magic, magic) : 0;
+    return got && std::string_view(magic, *got) == kPortableMagic;
+}
 
 // ---- Writing
 
@@ -157,7 +167,7 @@ model::Status PortableWriter::begin(const CheckpointMeta& meta, std::string_view
     if (meta.pipeline.size() > kMostNameBytes) {
         return model::invalid("the pipeline's name is too long");
     }
-    std::string header(kMagic);
+    std::string header(kPortableMagic);
     append<std::uint32_t>(header, kPortableVersion);
     append(header,
            static_cast<std::uint32_t>(kHeaderFixed + meta.pipeline.size() + kHeaderChecksum));
@@ -233,7 +243,9 @@ struct PortableReader::Block {
     std::uint64_t size = 0;  // of what is stored before it was compressed
     std::string stored;      // with the header, and kReadBehind bytes behind it
     StoredRows rows;
-    std::vector<std::uint64_t> hashes;                      // of the rows' keys
+    std::uint64_t row_bytes = 0;
+    RowKey first, last;
+    std::vector<RowKey> slices;                             // that it has rows of
     std::vector<std::pair<std::uint32_t, RowKinds>> kinds;  // of the reductions in it
     model::Status status;
 };
@@ -259,14 +271,59 @@ struct PortableReader::Parts {
     static model::Result<std::string_view> unpack(const Block& block, Thread& thread);
     static model::Status check_rows(Block& block, Thread& thread, const PortableReader& reader);
 
+    std::unique_ptr<Block> empty_block();
+    void recycle(std::unique_ptr<Block> block);
+
     std::vector<Thread> threads;
     std::unique_ptr<Block> in_hand;
-    std::size_t next_row = 0;  // of it
-    std::vector<std::unique_ptr<Block>> spare;
-    std::unique_ptr<Block> last;  // the end block
-    model::Status broken;         // what was found where the stream goes on, behind `blocks`
+    std::mutex spare_mutex;                     // pieces end wherever they were gone through
+    std::vector<std::unique_ptr<Block>> spare;  // guarded by it
+    std::unique_ptr<Block> last;                // the end block
+    model::Status broken;  // what was found where the stream goes on, behind `blocks`
     std::map<std::uint32_t, RowKinds> kinds;
     InOrder<Block> blocks;  // last: its threads use the rest
+};
+
+std::unique_ptr<PortableReader::Block> PortableReader::Parts::empty_block() {
+    const std::lock_guard lock(spare_mutex);
+    if (spare.empty()) {
+        return std::make_unique<Block>();
+    }
+    auto block = std::move(spare.back());
+    spare.pop_back();
+    return block;
+}
+
+void PortableReader::Parts::recycle(std::unique_ptr<Block> block) {
+    const std::lock_guard lock(spare_mutex);
+    spare.push_back(std::move(block));
+}
+
+// A block that was checked.
+class PortableReader::Piece final : public RowSource {
+ public:
+    Piece(Parts& parts, std::unique_ptr<Block> block) : parts_(parts), block_(std::move(block)) {}
+    ~Piece() override { parts_.recycle(std::move(block_)); }
+    Piece(const Piece&) = delete;
+    Piece& operator=(const Piece&) = delete;
+
+    model::Status next() override {
+        valid_ = !block_->rows.at_end();
+        if (valid_) {
+            if (const char* wrong = block_->rows.next(); wrong != nullptr) {
+                return damaged_at(block_->at, wrong);
+            }
+        }
+        return {};
+    }
+    bool valid() const override { return valid_; }
+    const RowKey& key() const override { return block_->rows.key(); }
+    std::string_view row() const override { return block_->rows.row(); }
+
+ private:
+    Parts& parts_;
+    std::unique_ptr<Block> block_;
+    bool valid_ = false;
 };
 
 PortableReader::PortableReader(ByteSource& source, unsigned threads)
@@ -320,7 +377,7 @@ model::Result<std::unique_ptr<PortableReader>> PortableReader::open(ByteSource& 
 model::Status PortableReader::read_header() {
     std::string header(kHeaderFixed, '\0');
     TRY(read(header.data(), header.size(), "the header"));
-    if (!header.starts_with(kMagic)) {
+    if (!header.starts_with(kPortableMagic)) {
         return model::corrupt("not a portable savepoint");
     }
     version_ = get<std::uint32_t>(header.data() + 8);
@@ -408,7 +465,8 @@ model::Result<std::string_view> PortableReader::Parts::unpack(const Block& block
 model::Status PortableReader::Parts::check_rows(Block& block, Thread& thread,
                                                 const PortableReader& reader) {
     RowCheck check(reader.meta_);
-    block.hashes.clear();
+    block.row_bytes = 0;
+    block.slices.clear();
     block.kinds.clear();
     TRY(bytes, unpack(block, thread));
     StoredRows& rows = block.rows;
@@ -417,31 +475,40 @@ model::Status PortableReader::Parts::check_rows(Block& block, Thread& thread,
         return damaged_at(block.at, wrong);
     }
     std::string_view before;
+    std::uint64_t hash_before = 0;
     while (!rows.at_end()) {
         if (const char* wrong = rows.next(); wrong != nullptr) {
             return damaged_at(block.at, wrong);
         }
-        auto key = rows.key();
-        key.hash = model::key_hash(key.key);
-        if (!rows.begins_slice() && (key.hash < block.hashes.back() ||
-                                     (key.hash == block.hashes.back() && key.key <= before))) {
+        const RowKey& key = rows.key();
+        const std::uint64_t hash = model::key_hash(key.key);
+        if (!rows.begins_slice() &&
+            (hash < hash_before || (hash == hash_before && key.key <= before))) {
             return damaged_at(block.at, "keys that do not ascend");
         }
         before = key.key;
-        block.hashes.push_back(key.hash);
+        hash_before = hash;
+        rows.note_hash(hash);
+        block.row_bytes += kRowHeaderBytes + key.key.size() + rows.row().size();
         if (auto checked = check.check(key, rows.row()); !checked) {
             return damaged_at(block.at, checked.error().text);
         }
-        const Shape* shape =
-            rows.begins_slice() ? reader.shapes_->by_number(key.reduction) : nullptr;
+        if (!rows.begins_slice()) {
+            continue;
+        }
+        if (block.slices.empty()) {
+            block.first = key;
+        }
+        block.slices.push_back(key);
+        const Shape* shape = reader.shapes_->by_number(key.reduction);
         if (shape != nullptr && !shape->ends_at(key.slice_end)) {
             return damaged_at(block.at, "a window that ends where none of its reduction does");
         }
-        if (rows.begins_slice() &&
-            (block.kinds.empty() || block.kinds.back().first != key.reduction)) {
+        if (block.kinds.empty() || block.kinds.back().first != key.reduction) {
             block.kinds.emplace_back(key.reduction, *check.kinds(key.reduction));
         }
     }
+    block.last = rows.key();
     rows.rewind();
     return {};
 }
@@ -468,11 +535,7 @@ model::Status PortableReader::read_end() {
 void PortableReader::read_ahead() {
     Parts& p = *parts_;
     while (p.broken && p.last == nullptr && !p.blocks.full()) {
-        auto block = std::make_unique<Block>();
-        if (!p.spare.empty()) {
-            block = std::move(p.spare.back());
-            p.spare.pop_back();
-        }
+        auto block = p.empty_block();
         p.broken = read_block(*block);
         if (!p.broken) {
             return;
@@ -491,25 +554,29 @@ void PortableReader::read_ahead() {
 model::Status PortableReader::next_block() {
     Parts& p = *parts_;
     if (p.in_hand != nullptr) {
-        last_key_.assign(key_.key);
-        key_.key = last_key_;
-        p.spare.push_back(std::move(p.in_hand));
+        p.recycle(std::move(p.in_hand));
     }
     read_ahead();
     if (p.blocks.empty()) {
         TRY(std::move(p.broken));
         return read_end();
     }
-    p.in_hand = p.blocks.take();
-    TRY(std::move(p.in_hand->status));
-    for (auto& [reduction, kinds] : p.in_hand->kinds) {
+    auto block = p.blocks.take();
+    TRY(std::move(block->status));
+    for (auto& [reduction, kinds] : block->kinds) {
         const auto [known, made] = p.kinds.try_emplace(reduction, std::move(kinds));
         if (!made && known->second != kinds) {
-            return damaged_at(p.in_hand->at,
-                              "a row with other accumulators than its reduction has");
+            return damaged_at(block->at, "a row with other accumulators than its reduction has");
         }
     }
-    p.next_row = 0;
+    if (any_ && !row_before(last_, block->first)) {
+        return damaged_at(block->at, "keys that do not ascend");
+    }
+    any_ = true;
+    last_key_.assign(block->last.key);
+    last_ = block->last;
+    last_.key = last_key_;
+    p.in_hand = std::move(block);
     return {};
 }
 
@@ -529,19 +596,36 @@ model::Status PortableReader::next() {
     if (const char* wrong = rows.next(); wrong != nullptr) {
         return damaged_at(p.in_hand->at, wrong);
     }
-    auto key = rows.key();
-    key.hash = p.in_hand->hashes[p.next_row];
-    if (p.next_row == 0 && any_ && !row_before(key_, key)) {
-        return damaged_at(p.in_hand->at, "keys that do not ascend");
-    }
-    ++p.next_row;
-    any_ = true;
-    key_ = key;
-    row_ = rows.row();
     ++counts_.rows;
-    counts_.row_bytes += kRowHeaderBytes + key.key.size() + row_.size();
+    counts_.row_bytes += kRowHeaderBytes + rows.key().key.size() + rows.row().size();
     valid_ = true;
     return {};
+}
+
+const RowKey& PortableReader::key() const { return parts_->in_hand->rows.key(); }
+std::string_view PortableReader::row() const { return parts_->in_hand->rows.row(); }
+
+model::Result<RowPiece> PortableReader::take_piece() {
+    valid_ = false;
+    Parts& p = *parts_;
+    RowPiece piece;
+    if (p.in_hand != nullptr && !p.in_hand->rows.at_end()) {
+        return piece;  // a row of it is taken already: the rest goes the same way
+    }
+    if (!done_) {
+        TRY(next_block());
+    }
+    if (done_) {
+        return piece;
+    }
+    Block& block = *p.in_hand;
+    counts_.rows += block.number_of_rows;
+    counts_.row_bytes += block.row_bytes;
+    piece.number = block.number_of_rows;
+    piece.bytes = block.row_bytes;
+    piece.slices = block.slices;
+    piece.rows = std::make_unique<Piece>(p, std::move(p.in_hand));
+    return piece;
 }
 
 }  // namespace sluice::state

@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 
+#include "state/io/disk.h"
 #include "state/model/result.h"
 #include "state/store/checkpoint_meta.h"
 #include "state/store/checksum.h"
@@ -26,6 +27,7 @@
 
 namespace sluice::state {
 
+inline constexpr std::string_view kPortableMagic = "SluiceSp";  // what a stream begins with
 inline constexpr std::uint32_t kPortableVersion = 2;
 inline constexpr std::uint64_t kMostBlockBytes = 64ull << 20;
 
@@ -45,6 +47,9 @@ class ByteSource {
     // Reads `bytes` bytes, fewer only where the stream ends.
     virtual model::Result<std::size_t> read(char* to, std::size_t bytes) = 0;
 };
+
+// Whether an ordinary file is there that begins as a stream does.
+bool is_portable_stream(Disk& disk, const std::string& path);
 
 struct PortableCounts {
     std::uint64_t rows = 0;
@@ -106,7 +111,7 @@ class PortableWriter {
 //
 // Thread: one; those that decompress and check blocks are its own. `source` must outlive it.
 // Memory: 2 · threads + 2 blocks, each as it is and as it is stored, one more for each thread, and
-// 8 bytes a row.
+// 8 bytes a row. Each piece that is taken out is a block besides, while it lives.
 class PortableReader final : public RowSource {
  public:
     static model::Result<std::unique_ptr<PortableReader>> open(ByteSource& source,
@@ -120,12 +125,15 @@ class PortableReader final : public RowSource {
 
     model::Status next() override;
     bool valid() const override { return valid_; }
-    const RowKey& key() const override { return key_; }
-    std::string_view row() const override { return row_; }
+    const RowKey& key() const override;
+    std::string_view row() const override;
+    // A block, whole. counts() has it at once.
+    model::Result<RowPiece> take_piece() override;
 
  private:
     struct Block;
     struct Parts;
+    class Piece;
     PortableReader(ByteSource& source, unsigned threads);
     model::Status read(char* to, std::size_t bytes, const char* what);
     model::Status read_header();
@@ -146,9 +154,8 @@ class PortableReader final : public RowSource {
     std::optional<Shapes> shapes_;  // by these
     PortableCounts counts_;
 
-    RowKey key_;
-    std::string_view row_;
-    std::string last_key_;  // the key in front of the block in hand, which goes with the one before
+    RowKey last_;           // of all blocks up to the one in hand
+    std::string last_key_;  // its key
     bool any_ = false;
     bool valid_ = false;
     bool done_ = false;

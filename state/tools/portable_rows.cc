@@ -82,6 +82,9 @@ void transpose_tile(Bytes16 (&tile)[kTile]) {
     }
 }
 
+// There are more columns than the processor sees streams in, so it is told what comes.
+constexpr std::size_t kAhead = 128;
+
 // to[c * items + i] = item(i)[c] for all c < width. Reads and writes up to kTile - 1 bytes behind
 // the last ones: what is written there is overwritten in turn, so the tiles go in an order in which
 // the right bytes come last.
@@ -93,11 +96,15 @@ void transpose(const Item& item, std::size_t items, std::size_t width, char* to)
     const auto do_tile = [&](std::size_t i, std::size_t c) {
         Bytes16 tile[kTile] = {};
         for (std::size_t k = 0; k < std::min(kTile, items - i); ++k) {
-            std::memcpy(&tile[k], item(i + k) + c, kTile);
+            const char* const from = item(i + k) + c;
+            __builtin_prefetch(from + kAhead, 0);
+            std::memcpy(&tile[k], from, kTile);
         }
         transpose_tile(tile);
         for (std::size_t k = 0; k < std::min(kTile, width - c); ++k) {
-            std::memcpy(to + (c + k) * items + i, &tile[k], kTile);
+            char* const at = to + (c + k) * items + i;
+            __builtin_prefetch(at - kAhead, 1);
+            std::memcpy(at, &tile[k], kTile);
         }
     };
     const std::size_t last = (items - 1) / kTile * kTile;
@@ -224,6 +231,7 @@ std::size_t RowsToStore::encode(Room& room, std::string& to) const {
 const char* StoredRows::take(std::uint32_t version, std::string_view bytes, std::uint32_t rows) {
     in_line_ = version == kRowsInLine;
     all_rows_ = rows;
+    hashes_.clear();
     if (bytes_.size() < bytes.size() + kTile) {
         bytes_.resize(bytes.size() + kTile);
     }
@@ -241,6 +249,7 @@ void StoredRows::rewind() {
     rest_ = all_;
     rows_ = all_rows_;
     section_rows_ = 0;
+    next_hash_ = 0;
     first_ = any_ = false;
     if (!in_line_) {
         keys_ = all_keys_;

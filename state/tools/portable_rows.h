@@ -71,14 +71,25 @@ class StoredRows {
 
     bool at_end() const { return rows_ == 0; }
     bool begins_slice() const { return first_; }
-    const RowKey& key() const { return key_; }  // without the hash
+    const RowKey& key() const { return key_; }  // the hash: as far as it was noted
     std::string_view row() const { return row_; }
 
     // Not at the end. Null, or what is wrong.
-    const char* next() { return in_line_ ? next_in_line() : next_of_columns(); }
+    const char* next() {
+        if (next_hash_ < hashes_.size()) {
+            key_.hash = hashes_[next_hash_++];
+        }
+        return in_line_ ? next_in_line() : next_of_columns();
+    }
 
     // Before the first row again.
     void rewind();
+
+    // Of the row in hand, in the order of rows: after a rewind() key() has it.
+    void note_hash(std::uint64_t hash) {
+        key_.hash = hash;
+        hashes_.push_back(hash);
+    }
 
  private:
     struct Items {
@@ -100,6 +111,8 @@ class StoredRows {
     std::string_view all_, rest_;  // of bytes_: in line, rows; in columns, heads of sections
     Items all_keys_, all_values_, keys_, values_;
 
+    std::vector<std::uint64_t> hashes_;  // of the rows' keys, as they were noted
+    std::size_t next_hash_ = 0;
     std::uint32_t rows_ = 0;  // not yet read
     std::uint32_t section_rows_ = 0;
     RowKey key_;

@@ -10,7 +10,7 @@
 namespace sluice::state {
 
 // `disk` must outlive it. Thread: as the disk below.
-class ReadOnlyDisk final : public Disk {
+class ReadOnlyDisk : public Disk {
  public:
     explicit ReadOnlyDisk(Disk& disk) : disk_(disk) {}
 

@@ -10,6 +10,7 @@
 #include "state/store/rocks_options.h"
 #include "state/store/slice_view.h"
 #include "state/tools/former_rows.h"
+#include "state/tools/portable.h"
 #include "state/tools/read_only_disk.h"
 #include "state/tools/table_rows.h"
 
@@ -149,6 +150,22 @@ class Snapshot::RowsOfKey final : public RowSource {
     bool valid_ = false;
 };
 
+namespace {
+
+// Damage is what is not there, or not as we write it. What the disk refuses now it may give later.
+std::unexpected<model::Error> unreadable(Disk& disk, const std::string& path,
+                                         const model::Error& error) {
+    const auto about = disk.info(path);
+    if (!about && about.error().kind == model::ErrorKind::invalid) {
+        return model::corrupt(path + ": is missing");
+    }
+    return error.kind == model::ErrorKind::unavailable
+               ? model::unavailable(path + ": " + error.text)
+               : model::corrupt(path + ": " + error.text);
+}
+
+}  // namespace
+
 Snapshot::Snapshot() = default;
 Snapshot::~Snapshot() = default;
 
@@ -163,8 +180,12 @@ model::Result<std::unique_ptr<Snapshot>> Snapshot::open(Disk& disk, std::string 
     const auto manifest = database.path + "/" + kManifestName;
     auto text = read_file(disk, manifest, kMostManifestBytes);
     if (!text) {
-        return model::corrupt(manifest + ": " +
-                              (disk.info(manifest) ? text.error().text : "is missing"));
+        if (is_portable_stream(disk, database.path)) {
+            return model::invalid(database.path +
+                                  ": is a portable stream; `sluice savepoint import` makes a "
+                                  "savepoint of it, which this takes");
+        }
+        return unreadable(disk, manifest, text.error());
     }
     auto meta = parse_manifest(*text);
     if (!meta) {
@@ -174,8 +195,7 @@ model::Result<std::unique_ptr<Snapshot>> Snapshot::open(Disk& disk, std::string 
     const auto recorded = database.path + "/" + inputs_name(database.meta);
     auto inputs = read_file(disk, recorded, kMostInputsBytes);
     if (!inputs) {
-        return model::corrupt(recorded + ": " +
-                              (disk.info(recorded) ? inputs.error().text : "is missing"));
+        return unreadable(disk, recorded, inputs.error());
     }
     if (checksum_hex(*inputs) != database.meta.inputs) {
         return model::corrupt(recorded + ": the bytes are not those of its name");

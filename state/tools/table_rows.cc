@@ -104,20 +104,17 @@ model::Status TableRows::next() {
         }
         see_how_far();
     }
-    const auto row = parse_row_key(taken_.front().key);
-    if (!row) {
+    if (!parse_row_key(taken_.front().key, key_)) {
         return model::corrupt(taken_.front().table->path + ": a row's key is too short");
     }
-    key_ = *row;
-    row_ = taken_.front().cursor->row();
-    if (taken_.size() > 1) {
+    merged_here_ = taken_.size() > 1;
+    if (merged_here_) {
         rows_.clear();
         for (const auto& source : taken_) {
             rows_.push_back(source.cursor->row());
         }
         merged_.clear();
         TRY(merge_rows(rows_, merged_));
-        row_ = merged_;
     }
     valid_ = true;
     return {};

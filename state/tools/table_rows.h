@@ -35,7 +35,9 @@ class TableRows final : public RowSource {
     model::Status next() override;
     bool valid() const override { return valid_; }
     const RowKey& key() const override { return key_; }
-    std::string_view row() const override { return row_; }
+    std::string_view row() const override {
+        return merged_here_ ? std::string_view(merged_) : taken_.front().cursor->row();
+    }
 
  private:
     // A table in the range in hand; not opened before its first key is the least.
@@ -64,7 +66,7 @@ class TableRows final : public RowSource {
     std::vector<std::string_view> rows_;
     std::string merged_;
     RowKey key_;
-    std::string_view row_;
+    bool merged_here_ = false;  // of several: merged_
     bool valid_ = false;
 };
 

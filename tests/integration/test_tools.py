@@ -96,6 +96,16 @@ class Tools(World):
         self.assertEqual({path.name: path.read_bytes() for path in snapshot.iterdir()}, before)
         self.assertEqual([path for path in self.folder.iterdir() if path.suffix == ".partial"], [])
 
+    def test_a_key_is_found_in_a_stream_and_what_needs_a_snapshot_says_so(self):
+        rows = [json.loads(line) for line in (GOLDEN / "dump.jsonl").read_text().splitlines()][1:]
+        wanted = next(row["key"] for row in rows if all(isinstance(part, str) for part in row["key"]))
+        for stream in (GOLDEN / "zstd.sluice", *GOLDEN.parent.glob("stream-*/zstd.sluice")):
+            found = self.tool("state", "get", stream, *wanted).stdout.splitlines()
+            self.assertEqual([json.loads(line) for line in found], [row for row in rows if row["key"] == wanted])
+            self.tool("state", "get", stream, "nobody at all", code=1)
+            for words in (("diff", stream, stream), ("delete", stream, self.folder / "new", "--reduction", "all")):
+                self.assertIn("`sluice savepoint import`", self.tool("state", *words, code=65).stderr)
+
     def test_the_page_is_enough_for_streams_of_every_version(self):
         dump = (GOLDEN / "dump.jsonl").read_text()
         expected = re.sub(r',"share":[^}]*', "", dump)

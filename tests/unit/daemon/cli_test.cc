@@ -83,6 +83,18 @@ TEST(CommandLine, WrongUsageIs64WithTheNearestName) {
     }
 }
 
+TEST(CommandLine, AWrongValueIs64AndSaysWhatIsTaken) {
+    const auto window = leave({"state", "delete", "/s", "/d", "--reduction", "r", "--window", "x"});
+    EXPECT_EQ(window.exit_code, 64);
+    EXPECT_NE(window.err.find("ms since the epoch"), std::string::npos) << window.err;
+    EXPECT_EQ(
+        leave({"state", "delete", "/s", "/d", "--reduction", "r", "--window", "1.5"}).exit_code,
+        64);
+    const auto name = leave({"savepoint", "clicks", "--name", ""});
+    EXPECT_EQ(name.exit_code, 64);
+    EXPECT_NE(name.err.find("takes a name"), std::string::npos) << name.err;
+}
+
 TEST(CommandLine, WhatAnEditMayDoIsSaidTheSameWayToRunAndPlan) {
     const auto run = options<RunOptions>(
         {"run", "a.toml", "--drop-state", "spend", "--drop-state=all", "--rename", "a=b"});

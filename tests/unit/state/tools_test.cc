@@ -6,6 +6,7 @@
 #include "state/tools/disk_usage.h"
 #include "state/tools/edit.h"
 #include "state/tools/new_snapshot.h"
+#include "state/tools/read_only_disk.h"
 #include "tests/unit/state/tools_support.h"
 
 namespace sluice::state {
@@ -313,6 +314,39 @@ TEST(Snapshot, VerifyNamesTheFile) {
         ASSERT_OK(original->rename("/state/kept", path));
     }
     ASSERT_OK(verify(*original));
+}
+
+// Opens nothing of that name.
+class Refusing final : public ReadOnlyDisk {
+ public:
+    Refusing(Disk& disk, std::string path) : ReadOnlyDisk(disk), path_(std::move(path)) {}
+    model::Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
+        return path == path_ ? model::unavailable("the disk says no") : ReadOnlyDisk::open(path);
+    }
+
+ private:
+    const std::string path_;
+};
+
+TEST(Snapshot, WhatTheDiskRefusesIsNoDamageAndWhatIsMissingIs) {
+    const auto disk = new_disk();
+    ASSERT_OK(import_text(*disk, "/state/a", some_lines(1, 10)));
+    for (const auto& name : value_of(disk->list("/state/a"))) {
+        if (name != kManifestName && !name.starts_with("INPUTS-")) {
+            continue;
+        }
+        Refusing refusing(*disk, "/state/a/" + name);
+        const auto refused = Snapshot::open(refusing, "/state/a");
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().kind, model::ErrorKind::unavailable) << refused.error().text;
+        const auto aside = "/state/" + name;
+        ASSERT_OK(disk->rename("/state/a/" + name, aside));
+        const auto missing = Snapshot::open(*disk, "/state/a");
+        ASSERT_FALSE(missing);
+        EXPECT_EQ(missing.error().kind, model::ErrorKind::corrupt);
+        EXPECT_NE(missing.error().text.find("is missing"), std::string::npos);
+        ASSERT_OK(disk->rename(aside, "/state/a/" + name));
+    }
 }
 
 TEST(Edits, PutChangeAndRemoveInOnePass) {
@@ -658,6 +692,98 @@ TEST(NewSnapshot, SmallSlicesShareFilesButForTheLastOnes) {
                 }
                 ASSERT_EQ(source->key().slice_end, again.key().slice_end);
                 ASSERT_TRUE(source->key().key == again.key().key);
+            }
+        }
+    }
+}
+
+// So many rows of each of three reductions, in slices of 150.
+class RowsOfThree final : public RowSource {
+ public:
+    explicit RowsOfThree(int rows) {
+        std::vector<std::pair<std::uint64_t, std::string>> keys;
+        for (int i = 0; i < 150; ++i) {
+            std::string key;
+            model::append_key_part(key, std::to_string(i));
+            keys.emplace_back(model::key_hash(key), key);
+        }
+        std::ranges::sort(keys);
+        for (std::uint32_t number = 1; number <= 3; ++number) {
+            for (int i = 0; i < rows; ++i) {
+                const auto& [hash, key] = keys[static_cast<std::size_t>(i % 150)];
+                rows_.push_back({number, 15000 + i / 150 * 15000, 0, hash, key});
+            }
+        }
+        append_row_header(row_, 0);
+        append_count(row_, 1);
+    }
+    model::Status next() override {
+        key_ = at_ < rows_.size() ? rows_[at_].as_key() : RowKey{};
+        ++at_;
+        return {};
+    }
+    bool valid() const override { return key_.reduction != 0; }
+    const RowKey& key() const override { return key_; }
+    std::string_view row() const override { return row_; }
+
+ private:
+    struct Row {
+        std::uint32_t number;
+        model::EventTime end;
+        std::uint32_t accepted_from;
+        std::uint64_t hash;
+        std::string key;
+        RowKey as_key() const { return {number, end, accepted_from, hash, key}; }
+    };
+    std::vector<Row> rows_;
+    std::size_t at_ = 0;
+    RowKey key_;
+    std::string row_;
+};
+
+TEST(NewSnapshot, BlocksOfAStreamComeInTheirOrderWhateverTheirFamily) {
+    constexpr Family kFamilies[] = {Family::standard, Family::brief};
+    for (unsigned which = 0; which < 8; ++which) {
+        for (const unsigned threads : {0U, 2U}) {
+            SCOPED_TRACE(std::to_string(which) + ", " + std::to_string(threads) + " threads");
+            auto meta = tool_meta();
+            meta.reductions[0].dropped.reset();
+            meta.reductions.push_back(meta.reductions[1]);
+            meta.reductions[2].id = "more";
+            for (std::uint32_t i = 0; i < 3; ++i) {
+                meta.reductions[i].number = i + 1;
+                meta.reductions[i].family = kFamilies[(which >> i) & 1U];
+            }
+            TextSink sink;
+            PortableWriter::Options options;
+            options.block_bytes = 5000;  // ends nowhere near a slice or a reduction
+            PortableWriter writer(sink, options);
+            ASSERT_OK(writer.begin(meta, tool_inputs()));
+            RowsOfThree rows(1000);
+            while (rows.next() && rows.valid()) {
+                ASSERT_OK(writer.add(rows.key(), rows.row()));
+            }
+            ASSERT_OK(writer.finish());
+            const auto disk = new_disk();
+            TextSource source(sink.text);
+            const auto reader = value_of(PortableReader::open(source, threads));
+            ASSERT_OK(import_stream(*reader, *disk, "/state/a", threads));
+            EXPECT_EQ(reader->counts().rows, 3000U);
+            EXPECT_EQ(reader->counts().row_bytes, writer.counts().row_bytes);
+            const auto snapshot = value_of(Snapshot::open(*disk, "/state/a"));
+            const auto there = value_of(snapshot->rows());
+            RowsOfThree again(1000);
+            while (true) {
+                ASSERT_OK(there->next());
+                ASSERT_OK(again.next());
+                ASSERT_EQ(there->valid(), again.valid());
+                if (!again.valid()) {
+                    break;
+                }
+                ASSERT_EQ(there->key().reduction, again.key().reduction);
+                ASSERT_EQ(there->key().slice_end, again.key().slice_end);
+                ASSERT_TRUE(there->key().key == again.key().key);
+                ASSERT_TRUE(there->row() == again.row());
             }
         }
     }
