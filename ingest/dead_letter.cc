@@ -132,9 +132,9 @@ std::string dead_letter_line(const model::Partition& partition, model::Offset of
     for (std::size_t i = 0; i < letter.headers.size(); ++i) {
         out += i == 0 ? "[" : ",[";
         append_json_text(out, letter.headers[i].first);
-        out += ",\"";
-        append_base64(out, letter.headers[i].second);
-        out += "\"]";
+        out += ',';
+        append_bytes(out, letter.headers[i].second);
+        out += ']';
     }
     out += "]}\n";
     return out;

@@ -957,16 +957,13 @@ void Decoder::Work::kafka_columns(const Record& record) {
         set(c, record.has_key ? Scalar::of(batch->records.arena.copy(record.key)) : Scalar::null());
     }
     for (const auto& wanted : plan.headers) {
-        Scalar value;
+        std::optional<std::string_view> value;
         for (const auto& header : record.headers()) {  // of equal ones the last
             if (header.name == wanted.header) {
-                value = Scalar::of(header.value);
+                value = header.value;
             }
         }
-        if (!value.is_null()) {
-            value = Scalar::of(batch->records.arena.copy(value.value.text.view()));
-        }
-        set(wanted.column, value);
+        set(wanted.column, value ? Scalar::of(batch->records.arena.copy(*value)) : Scalar::null());
     }
 }
 
@@ -1004,7 +1001,8 @@ void Decoder::Work::set_aside(const Record& record, std::string reason) {
         s.value = std::string(record.value);
     }
     for (const auto& h : record.headers()) {
-        s.headers.emplace_back(h.name, h.value);
+        s.headers.emplace_back(h.name,
+                               h.value ? std::optional<std::string>(*h.value) : std::nullopt);
     }
     batch->set_aside.push_back(std::move(s));
 }
@@ -1017,7 +1015,10 @@ void Decoder::Work::keep(const Record& record) {
     k.first_header = kept_headers.size();
     k.timestamp = record.timestamp;
     for (const auto& h : record.headers()) {
-        kept_headers.push_back({kept_arena.copy(h.name), kept_arena.copy(h.value)});
+        kept_headers.push_back({kept_arena.copy(h.name), std::nullopt});
+        if (h.value) {
+            kept_headers.back().value = kept_arena.copy(*h.value);
+        }
     }
     k.headers = kept_headers.size() - k.first_header;
     kept.resize(row + 1);

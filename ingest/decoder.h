@@ -28,7 +28,7 @@ struct SetAside {
     model::EventTime timestamp = -1;  // Kafka's; -1: none
     std::optional<std::string> key;
     std::optional<std::string> value;
-    std::vector<std::pair<std::string, std::string>> headers;
+    std::vector<std::pair<std::string, std::optional<std::string>>> headers;
 };
 
 // Consecutive records of one partition with what only ingest knows about them.

@@ -27,7 +27,10 @@ class MessageHeaders final : public HeaderSource {
         for (std::size_t i = 0;
              rd_kafka_header_get_all(raw, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
              ++i) {
-            all_.push_back({name, {static_cast<const char*>(value), value != nullptr ? size : 0}});
+            all_.push_back({name, std::nullopt});
+            if (value != nullptr) {
+                all_.back().value.emplace(static_cast<const char*>(value), size);
+            }
         }
         return all_;
     }

@@ -22,7 +22,7 @@ namespace sluice::ingest {
 
 struct Header {
     std::string_view name;
-    std::string_view value;
+    std::optional<std::string_view> value;  // Kafka tells none from an empty one
 };
 
 // The headers of the record that is being handed out. Asked for only where somebody needs them:

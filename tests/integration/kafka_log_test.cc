@@ -80,7 +80,7 @@ struct Sent {
     std::optional<std::string> value = std::nullopt;
     std::optional<std::string> key = std::nullopt;
     std::int64_t timestamp = 0;  // 0: now
-    std::vector<std::pair<std::string, std::string>> headers = {};
+    std::vector<std::pair<std::string, std::optional<std::string>>> headers = {};
     std::int32_t partition = 0;
 };
 
@@ -113,8 +113,8 @@ class Producer {
     void send(const std::string& topic, const Sent& record) {
         rd_kafka_headers_t* headers = rd_kafka_headers_new(record.headers.size());
         for (const auto& [name, value] : record.headers) {
-            rd_kafka_header_add(headers, name.c_str(), -1, value.data(),
-                                static_cast<ssize_t>(value.size()));
+            rd_kafka_header_add(headers, name.c_str(), -1, value ? value->data() : nullptr,
+                                value ? static_cast<ssize_t>(value->size()) : 0);
         }
         std::array<rd_kafka_vu_t, 7> parts{};
         parts[0].vtype = RD_KAFKA_VTYPE_TOPIC;
@@ -175,7 +175,7 @@ struct Got {
     bool append_time = false;
     std::optional<std::string> key;
     std::optional<std::string> value;
-    std::vector<std::pair<std::string, std::string>> headers;
+    std::vector<std::pair<std::string, std::optional<std::string>>> headers;
 };
 
 Got copy(const Record& r) {
@@ -192,7 +192,8 @@ Got copy(const Record& r) {
         g.value = std::string(r.value);
     }
     for (const auto& h : r.headers()) {
-        g.headers.emplace_back(h.name, h.value);
+        g.headers.emplace_back(h.name,
+                               h.value ? std::optional<std::string>(*h.value) : std::nullopt);
     }
     return g;
 }
@@ -280,7 +281,8 @@ TEST_F(KafkaLogTest, ReadsRecordsOfEveryCodecAsTheyWereProduced) {
                 s.key = std::string("k\0\xff", 3) + std::to_string(i);
             }
             if (i % 5 == 0) {
-                s.headers = {{"h", "1"}, {"h", std::string("\0", 1)}};
+                s.headers = {
+                    {"h", "1"}, {"h", std::string("\0", 1)}, {"none", std::nullopt}, {"empty", ""}};
             }
             if (i % 7 == 0) {
                 s.value.reset();

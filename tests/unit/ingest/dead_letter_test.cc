@@ -45,7 +45,7 @@ SetAside letter() {
     s.timestamp = 1700000000000;
     s.key = "k";
     s.value = std::string("\x00\xff{", 3);
-    s.headers = {{"h\"\n", "v"}, {"\xff", ""}};
+    s.headers = {{"h\"\n", "v"}, {"\xff", ""}, {"none", std::nullopt}};
     return s;
 }
 
@@ -65,6 +65,7 @@ TEST(DeadLetterLine, IsOneLineOfJson) {
     EXPECT_EQ(json["headers"][0][0], "h\"\n");
     EXPECT_EQ(json["headers"][0][1], "dg==");
     EXPECT_EQ(json["headers"][1][1], "");
+    EXPECT_TRUE(json["headers"][2][1].is_null());
 }
 
 TEST(DeadLetterLine, KnowsNullsAndStretches) {

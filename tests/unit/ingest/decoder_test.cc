@@ -331,7 +331,9 @@ TEST_F(DecoderTest, KafkaColumns) {
           .timestamp = 5,
           .key = "\xffk",
           .headers = {{"h", "1"}, {"x", "2"}, {"h", "3"}}},
-         {.value = "{}", .timestamp = 6}},
+         {.value = "{}", .timestamp = 6},
+         {.value = "{}", .headers = {{"h", "1"}, {"h", std::nullopt}}},
+         {.value = "{}", .headers = {{"h", std::nullopt}, {"h", ""}}}},
         42);
     const auto& c = batch.records.columns;
     EXPECT_EQ(c[topic].at(0).value.text.view(), "clicks");
@@ -342,6 +344,9 @@ TEST_F(DecoderTest, KafkaColumns) {
     EXPECT_TRUE(c[key].at(1).is_null());
     EXPECT_EQ(c[header].at(0).value.text.view(), "3") << "of equal headers the last";
     EXPECT_TRUE(c[header].at(1).is_null());
+    EXPECT_TRUE(c[header].at(2).is_null()) << "a header without a value";
+    ASSERT_FALSE(c[header].at(3).is_null());
+    EXPECT_EQ(c[header].at(3).value.text.view(), "");
 }
 
 // ---- Event time

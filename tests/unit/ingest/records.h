@@ -30,7 +30,7 @@ struct TestRecord {
     std::optional<std::string> value = std::nullopt;
     model::EventTime timestamp = 1000;
     std::optional<std::string> key = std::nullopt;
-    std::vector<std::pair<std::string, std::string>> headers = {};
+    std::vector<std::pair<std::string, std::optional<std::string>>> headers = {};
     bool append_time = false;
     std::string damage = {};
     std::int64_t damaged_offsets = 1;
