@@ -569,9 +569,9 @@ TEST(Restore, RowsOfAFormerDefinitionBelongToTheirReduction) {
     {
         Process p(*disk);
         ASSERT_OK(p.start());
-        p.store->add_tables(
-            10, {table_of(kStandard, 100, many),
-                 table_of(kStandard, 200, {{"a", 4}}), table_of(kBrief, 100, {{"x", 1}})});
+        p.store->add_tables(10,
+                            {table_of(kStandard, 100, many), table_of(kStandard, 200, {{"a", 4}}),
+                             table_of(kBrief, 100, {{"x", 1}})});
         ASSERT_EQ(p.checkpoint(10).outcome, SnapshotResult::Outcome::done);
         p.store->set_reductions(meta.reductions);
         p.store->add_tables(20, {table_of(kNew, 200, {{"a", 8}, {"c", 16}})});
