@@ -134,8 +134,9 @@ class Store {
     model::Result<PreparedRun> write_run(model::BarrierNumber number, const CheckpointMeta& meta,
                                          const Discards& discards);
     // The same for the rows of `rows` instead of tables: how tools fill a new snapshot. Memory:
-    // 32 MiB of rows for each writer and as much again, 18 MiB of small slices, and what RocksDB
-    // holds of a table's blocks.
+    // 32 MiB of rows for each writer and as much again (pieces of a stream are not cut, and bring
+    // what they are as stored besides), 18 MiB of small slices, and what RocksDB holds of a table's
+    // blocks.
     model::Result<PreparedRun> write_rows(model::BarrierNumber number, const CheckpointMeta& meta,
                                           RowSource& rows);
     // Ingests a run (one IngestExternalFiles over both families, by link) and takes its tables out
