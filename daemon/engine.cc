@@ -213,7 +213,7 @@ bool Engine::restore_some() {
         if (!source_.lacks().empty() && options_.until_end) {
             // Waiting brings nothing back.
             return fail(kExitDamaged,
-                        source_.lacks() + (source_.lacks().contains(" are gone, log starts at ")
+                        source_.lacks() + (ingest::tells_of_a_gap(source_.lacks())
                                                ? "; --accept-gap goes on above what is gone"
                                                : ""));
         }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "daemon/logging.h"
+#include "ingest/log.h"
 
 namespace sluice::daemon {
 
@@ -19,7 +20,7 @@ void RunLog::waiting(const std::string& what) {
         return;
     }
     waiting_ = what;
-    if (what.contains(" are gone, log starts at ")) {
+    if (ingest::tells_of_a_gap(what)) {
         // Nobody can tell any more: what was there is gone.
         log_warning("waiting", {{"for", what},
                                 {"hint",

@@ -26,12 +26,17 @@ std::uint64_t probe_hash(const Record& record) {
     return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+namespace {
+
+constexpr std::string_view kGone = " are gone, log starts at ";
+
+}  // namespace
+
 std::string missing_range(const model::Partition& partition, model::Offset next_offset,
                           const LogRange& range) {
     if (next_offset < range.begin) {
         return to_string(partition) + ": offsets " + std::to_string(next_offset) + ".." +
-               std::to_string(range.begin - 1) + " are gone, log starts at " +
-               std::to_string(range.begin);
+               std::to_string(range.begin - 1) + std::string(kGone) + std::to_string(range.begin);
     }
     if (next_offset > range.end) {
         return to_string(partition) + ": next offset is " + std::to_string(next_offset) +
@@ -39,5 +44,7 @@ std::string missing_range(const model::Partition& partition, model::Offset next_
     }
     return {};
 }
+
+bool tells_of_a_gap(std::string_view missing) { return missing.contains(kGone); }
 
 }  // namespace sluice::ingest

@@ -175,6 +175,9 @@ class Log {
 // the log's end; empty if `next_offset` can be read.
 std::string missing_range(const model::Partition& partition, model::Offset next_offset,
                           const LogRange& range);
+// Whether such a text, or one of several, tells of offsets that have expired: a start may accept
+// that.
+bool tells_of_a_gap(std::string_view missing);
 
 // The probe of one record.
 std::uint64_t probe_hash(const Record& record);

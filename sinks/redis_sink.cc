@@ -223,7 +223,7 @@ class RedisSink::Impl {
         Transaction spare;                   // empty, for its memory
         std::size_t next_lane = 0;           // where the search for rows goes on
 
-        std::vector<std::string> dead_letters;  // to be taken, then `after`
+        std::vector<std::string> dead_letters;  // to be taken before it goes on
         bool execute_again = false;             // after them: send the rest, or be done
     };
 

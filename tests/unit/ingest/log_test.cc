@@ -15,6 +15,8 @@ TEST(MissingRange, NamesPartitionAndRange) {
     for (const model::Offset next : {200, 250, 300}) {
         EXPECT_EQ(missing_range({"clicks", 3}, next, {200, 300}), "");
     }
+    EXPECT_TRUE(tells_of_a_gap("other; " + missing_range({"clicks", 3}, 100, {200, 300})));
+    EXPECT_FALSE(tells_of_a_gap(missing_range({"clicks", 3}, 500, {200, 300})));
 }
 
 TEST(Probe, DependsOnKeyValueAndTimestampAlone) {
